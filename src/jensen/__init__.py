@@ -1,0 +1,1 @@
+"""Jensen: approximate Bayesian inference by variational principles, with a certificate."""

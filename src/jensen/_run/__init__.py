@@ -1,0 +1,7 @@
+"""The one loop: a compiled chunk and its driver."""
+
+from jensen._run.driver import Outcome, drive
+from jensen._run.run import run
+from jensen._run.stop import Plateau
+
+__all__ = ["Outcome", "Plateau", "drive", "run"]

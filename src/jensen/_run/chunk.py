@@ -1,0 +1,86 @@
+"""The compiled part of the loop: begin, and a chunk of steps that ends early by itself."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from jensen.core import Algorithm, Clock, Noisy, PointPosterior, PRNGKey, Step, StopCode, Target, at_step, finite_starts, stream
+from jensen.core.random import BATCH, INIT, STEP
+
+NUM_STARTS = 8  # lanes of the search for a first point of finite density
+TRIES = 8  # rounds of it
+
+
+@eqx.filter_jit
+def begin(algorithm: Algorithm, target: Any, key: PRNGKey, start: Any) -> tuple[Any, Bool[Array, ""], Any]:
+    """(first state, whether a point of finite density was found, that point or None)."""
+    key_start, key_init = jax.random.split(stream(key, INIT))
+    exact = target.exact if isinstance(target, Noisy) else target
+    ok, point = jnp.asarray(True), None
+    if start is None:
+        points, _, ok = finite_starts(key_start, exact, NUM_STARTS, TRIES)
+        point = points[0]
+        start = PointPosterior(exact.space, point)
+    return _strong(algorithm.init(key_init, exact, start)), ok, point
+
+
+def _strong(tree: Any) -> Any:
+    return jax.tree.map(lambda a: jnp.asarray(a, a.dtype) if eqx.is_array(a) and a.weak_type else a, tree)
+
+
+@eqx.filter_jit
+def one_step(algorithm: Algorithm, key: PRNGKey, state: Any, target: Target, clock: Clock) -> tuple[Any, Step]:
+    """One step, jitted so that its trace is shared by the shape inference and the loop body of `advance`."""
+    return algorithm.step(key, state, target, clock)
+
+
+@eqx.filter_jit
+def advance(
+    algorithm: Algorithm,
+    target: Any,
+    state: Any,
+    key: PRNGKey,
+    bounds: tuple[Int[Array, ""], Int[Array, ""], Int[Array, ""]],
+    size: int,
+) -> tuple[Any, Int[Array, ""], Int[Array, ""], Step]:
+    """Steps t0 .. min(t0 + size, until) - 1 of `total`, with `bounds` = (t0, until, total).
+
+    Returns (state, steps taken, stop code, records with leading axis `size`). A step after which the state is not finite
+    is undone and ends the chunk with `NON_FINITE`; a step whose `stop` is not 0 is kept and ends it.
+    """
+    t0, until, total = bounds
+    arrays, rest = eqx.partition(state, eqx.is_array)
+    step_stream, batch_stream = stream(key, STEP), stream(key, BATCH)
+
+    def once(t: Int[Array, ""], arrays: Any) -> tuple[Any, Step]:
+        seen = target.realise(at_step(batch_stream, t)) if isinstance(target, Noisy) else target
+        new, step = one_step(algorithm, at_step(step_stream, t), eqx.combine(arrays, rest), seen, Clock(t, total))
+        return eqx.filter(new, eqx.is_array), step
+
+    _, shapes = jax.eval_shape(once, t0, arrays)
+    records = jax.tree.map(lambda s: jnp.zeros((size, *s.shape), s.dtype), shapes)
+
+    def go_on(carry: Any) -> Bool[Array, ""]:
+        _, taken, code, _ = carry
+        return (taken < size) & (t0 + taken < until) & (code == StopCode.CONTINUE)
+
+    def body(carry: Any) -> Any:
+        arrays, taken, _, records = carry
+        new, step = once(t0 + taken, arrays)
+        finite = _all_finite(new)
+        code = jnp.where(finite, step.stop, jnp.asarray(StopCode.NON_FINITE, jnp.int32))
+        arrays = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, arrays)
+        records = jax.tree.map(lambda r, v: r.at[taken].set(v), records, step)
+        return arrays, taken + finite.astype(jnp.int32), code, records
+
+    zero = jnp.zeros((), jnp.int32)
+    arrays, taken, code, records = jax.lax.while_loop(go_on, body, (arrays, zero, zero, records))
+    return eqx.combine(arrays, rest), taken, code, records
+
+
+def _all_finite(tree: Any) -> Bool[Array, ""]:
+    leaves = [jnp.all(jnp.isfinite(a)) for a in jax.tree.leaves(tree) if jnp.issubdtype(a.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack(leaves)) if leaves else jnp.asarray(True)

@@ -1,0 +1,83 @@
+"""The protocol: spaces, targets, families, objectives, algorithms, posteriors, certificates. Nothing here infers."""
+
+from jensen.core.algorithm import Algorithm, Clock, Step, StopCode, make_step
+from jensen.core.certificate import Certificate, Check, merge
+from jensen.core.errors import (
+    InputError,
+    JensenError,
+    MissingCapability,
+    NonFiniteDensity,
+    StorageError,
+    UnknownName,
+)
+from jensen.core.family import Density, Family, Reparameterised, sample_many
+from jensen.core.fields import Scalar, as_scalar, require, scalar_field
+from jensen.core.objective import Estimate, GradientEstimator, Objective
+from jensen.core.posterior import (
+    DensityPosterior,
+    DrawsPosterior,
+    PointPosterior,
+    Posterior,
+    WeightedPosterior,
+    constrain_many,
+)
+from jensen.core.random import PRNGKey, at_step, check_key, stream
+from jensen.core.result import Fit, History, Run
+from jensen.core.space import Program, Space, Variable, real_space
+from jensen.core.support import Support, interval, positive, real
+from jensen.core.target import LogDensity, Noisy, Rows, Target, check_needs, finite_starts
+
+__all__ = [
+    "Algorithm",
+    "Certificate",
+    "Check",
+    "Clock",
+    "Density",
+    "DensityPosterior",
+    "DrawsPosterior",
+    "Estimate",
+    "Family",
+    "Fit",
+    "GradientEstimator",
+    "History",
+    "InputError",
+    "JensenError",
+    "LogDensity",
+    "MissingCapability",
+    "Noisy",
+    "NonFiniteDensity",
+    "Objective",
+    "PRNGKey",
+    "PointPosterior",
+    "Posterior",
+    "Program",
+    "Reparameterised",
+    "Rows",
+    "Run",
+    "Scalar",
+    "Space",
+    "Step",
+    "StopCode",
+    "StorageError",
+    "Support",
+    "Target",
+    "UnknownName",
+    "Variable",
+    "WeightedPosterior",
+    "as_scalar",
+    "at_step",
+    "check_key",
+    "check_needs",
+    "constrain_many",
+    "finite_starts",
+    "interval",
+    "make_step",
+    "merge",
+    "positive",
+    "real",
+    "real_space",
+    "require",
+    "sample_many",
+    "scalar_field",
+    "stream",
+]

@@ -1,0 +1,44 @@
+"""Errors: each names the cause and the mend, and is raised before any compilation."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class JensenError(Exception):
+    """Base of every error that Jensen raises on purpose."""
+
+
+class InputError(JensenError, ValueError):
+    """What was given cannot be used: wrong shape, type, range or structure."""
+
+
+class UnknownName(InputError, KeyError):
+    """A name that is not in a list of names; the message suggests the nearest."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]):
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        if near:
+            hint = "Did you mean " + " or ".join(repr(n) for n in near) + "?"
+        else:
+            shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+            hint = f"Known: {shown or 'none'}."
+        super().__init__(f"Unknown {kind} {name!r}. {hint}")
+
+    def __str__(self) -> str:  # KeyError would print the repr
+        return str(self.args[0])
+
+
+class MissingCapability(InputError, TypeError):
+    """An algorithm needs of a target what that target does not offer."""
+
+
+class NonFiniteDensity(InputError):
+    """The log density is NaN or infinite at every starting point."""
+
+
+class StorageError(JensenError, OSError):
+    """A saved fit cannot be written or read: missing, truncated, foreign, or of another version."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""

@@ -1,0 +1,33 @@
+"""Settings as data: continuous ones are array leaves, so that a new value compiles nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Scalar = Float[Array, ""]
+
+
+def as_scalar(value: Any) -> Scalar:
+    """`value` as a strongly typed 0-d array of JAX's default float type (a weak type would compile a second program)."""
+    if isinstance(value, jax.core.Tracer | jax.Array) and jnp.issubdtype(value.dtype, jnp.floating):
+        return value
+    return jnp.asarray(value, dtype=jnp.result_type(float))
+
+
+def scalar_field(default: float | None = None, **kwargs: Any) -> Any:
+    """A continuous setting of an `eqx.Module`: a 0-d float array leaf (`required` where no default is given)."""
+    if default is None:
+        return eqx.field(converter=as_scalar, **kwargs)
+    return eqx.field(default=default, converter=as_scalar, **kwargs)
+
+
+def require(condition: bool, message: str | Callable[[], str], error: type[Exception] | None = None) -> None:
+    """Raise `error` (`InputError`) with `message` unless `condition`; for checks at the door of concrete values."""
+    from jensen.core.errors import InputError
+
+    if not condition:
+        raise (error or InputError)(message() if callable(message) else message)

@@ -1,0 +1,61 @@
+"""Writing that is never half done: a temporary sibling, flushed to the disk, then renamed."""
+
+import errno
+import io
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from jensen.core.errors import StorageError
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the new one. Raises `StorageError` with the cause."""
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise StorageError(f"Cannot write {path}: {_cause(error)}") from error
+
+
+def _cause(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "no space is left on the disk; free some and run again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "the folder is not writable; choose another with --out or path="
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return "a file stands where a folder is needed; choose another path"
+    return str(error)
+
+
+def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """An npz archive of plain numeric arrays. Raises `StorageError` for arrays of Python objects."""
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.kind not in "fiubcUS":
+            raise StorageError(f"Array {name!r} has dtype {np.asarray(array).dtype}, which is not plain numbers")
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: np.asarray(a) for name, a in arrays.items()})
+    return buffer.getvalue()
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz file, never unpickling anything. Raises `StorageError` if it is missing, truncated or foreign."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise StorageError(f"No file {path}") from error
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        raise StorageError(f"{path} is truncated or not an array file of Jensen ({type(error).__name__}: {error})") from error

@@ -1,0 +1,51 @@
+"""Estimates, gradient estimators and objectives: what is made small, and how its gradient is had."""
+
+import abc
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from jensen.core.family import Family
+from jensen.core.random import PRNGKey
+
+
+class Estimate(eqx.Module):
+    """A Monte Carlo estimate of an expectation.
+
+    `value`: the estimate, in nats for divergences and bounds. `surrogate`: a scalar whose gradient with respect to q's
+    parameters is an unbiased estimate of the expectation's gradient (its value may differ). `standard_error`: of `value`.
+    """
+
+    value: Float[Array, ""]
+    surrogate: Float[Array, ""]
+    standard_error: Float[Array, ""]
+
+
+class GradientEstimator(eqx.Module):
+    """How an expectation under q is differentiated with respect to q's parameters."""
+
+    needs: eqx.AbstractClassVar[type]
+
+    @abc.abstractmethod
+    def expectation(self, key: PRNGKey, q: Any, f: Callable[[Any, Float[Array, " d"]], Float[Array, ""]]) -> Estimate:
+        """E_{z ~ q}[f(q, z)] with a surrogate for its gradient; f may depend on q through its first argument."""
+
+
+class Objective(eqx.Module):
+    """What is made small over q.
+
+    `bound` declares what the negative of its value is of the log evidence: "lower", "upper" or None.
+    """
+
+    bound: eqx.AbstractClassVar[str | None]
+
+    @abc.abstractmethod
+    def loss(self, key: PRNGKey, q: Family, target: Any) -> Estimate:
+        """The objective at q, in nats, with a surrogate for its gradient."""
+
+
+LOWER: str = "lower"
+UPPER: str = "upper"
+BoundDeclaration = ClassVar[str | None]

@@ -1,0 +1,107 @@
+"""Supports of unknowns and their bijections from R^n, as plain data that can be saved.
+
+The bijections themselves are NumPyro's (`biject_to`), imported only where a support other than the real line is met.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jensen.core.errors import InputError
+
+KINDS = (
+    "real",
+    "positive",
+    "nonnegative",
+    "greater_than",
+    "less_than",
+    "interval",
+    "simplex",
+    "ordered_vector",
+    "positive_ordered_vector",
+    "corr_cholesky",
+    "corr_matrix",
+    "lower_cholesky",
+    "softplus_lower_cholesky",
+    "scaled_unit_lower_cholesky",
+    "softplus_positive",
+    "positive_definite",
+    "sphere",
+    "circular",
+    "zero_sum",
+)
+_BOUNDED = {"greater_than": 1, "less_than": 1, "interval": 2}
+
+
+class Support(eqx.Module):
+    """A set of values, a kind and its bounds.
+
+    Kinds are NumPyro's names of constraints. `bounds` holds `(lower,)` for `greater_than`, `(upper,)` for `less_than`,
+    `(lower, upper)` for `interval`, `(event_dim,)` for `zero_sum`; bounds are arrays that broadcast with the value.
+    Raises `InputError` for an unknown kind or a wrong number of bounds.
+    """
+
+    kind: str = eqx.field(static=True)
+    bounds: tuple[Array, ...] = ()
+    event_dim: int = eqx.field(static=True, default=0)  # of zero_sum only
+
+    def __check_init__(self):
+        if self.kind not in KINDS:
+            raise InputError(f"Unknown support {self.kind!r}: one of {', '.join(KINDS)}")
+        if len(self.bounds) != _BOUNDED.get(self.kind, 0):
+            raise InputError(f"Support {self.kind!r} takes {_BOUNDED.get(self.kind, 0)} bounds, got {len(self.bounds)}")
+
+    def bijection(self) -> Any:
+        """NumPyro's transform from R^n onto this support."""
+        from numpyro.distributions import biject_to, constraints
+
+        if self.kind == "zero_sum":
+            return biject_to(constraints.zero_sum(self.event_dim))
+        constraint = getattr(constraints, self.kind)
+        return biject_to(constraint(*self.bounds) if self.bounds else constraint)
+
+    def constrain(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The value in the support of the unconstrained `u`."""
+        return u if self.kind == "real" else self.bijection()(u)
+
+    def unconstrain(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The unconstrained array of the value `x`."""
+        return x if self.kind == "real" else self.bijection()._inverse(x)
+
+    def unconstrained_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the unconstrained array of a value of `shape`."""
+        return shape if self.kind == "real" else tuple(self.bijection().inverse_shape(shape))
+
+
+def real() -> Support:
+    """The real line (or R^n)."""
+    return Support("real")
+
+
+def positive() -> Support:
+    """The positive half line, by exp."""
+    return Support("positive")
+
+
+def interval(lower: Any, upper: Any) -> Support:
+    """`lower < x < upper`, by a scaled logistic function."""
+    dtype = jnp.result_type(float)
+    return Support("interval", (jnp.asarray(lower, dtype), jnp.asarray(upper, dtype)))
+
+
+def describe(support: Support) -> str:
+    """A support in words: `real`, `interval(0, 1)`."""
+    if not support.bounds:
+        return support.kind
+
+    def word(bound: Array) -> str:
+        if isinstance(bound, jax.core.Tracer):
+            return "?"
+        values = np.unique(np.asarray(bound))
+        return f"{values[0]:g}" if values.size == 1 else f"{values[0]:g}..{values[-1]:g}"
+
+    return f"{support.kind}({', '.join(word(b) for b in support.bounds)})"

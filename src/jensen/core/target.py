@@ -1,0 +1,118 @@
+"""The target p: an unnormalised log density on a space, and what a target may offer beyond it."""
+
+import abc
+from typing import Any, Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jensen.core.errors import MissingCapability
+from jensen.core.random import PRNGKey
+from jensen.core.space import Space
+
+
+class Target(eqx.Module):
+    """An unnormalised posterior p: log density over z in R^d, the unconstrained coordinates of its space.
+
+    `log_density(z)` = log p(x(z), data) + log |dx/dz| in nats. Data are array leaves, model functions are static, so that
+    a target with other data of the same shapes runs the same compiled programs.
+    """
+
+    space: eqx.AbstractVar[Space]
+
+    @abc.abstractmethod
+    def log_density(self, z: Float[Array, " d"]) -> Float[Array, ""]:
+        """Unnormalised log density at z, in nats. NaN or -inf outside the support of p."""
+
+    def start(self, key: PRNGKey) -> Float[Array, " d"]:
+        """A point to start from: uniform on (-2, 2)^d, as Stan does, for priors need not be samplable."""
+        return jax.random.uniform(key, (self.space.dimension,), jnp.result_type(float), -2.0, 2.0)
+
+    def predict(self, key: PRNGKey, z: Float[Array, " d"]) -> dict[str, Array]:
+        """Data drawn from the model at z, a dict; empty where the target cannot generate data."""
+        return {}
+
+    def observed(self) -> dict[str, Array]:
+        """The observed data under the names that `predict` uses; empty where the target does not know them."""
+        return {}
+
+    def diagnose(self, z: Float[Array, " d"]) -> str:
+        """Words on why the log density at z is not finite (which site), for an error message; slow, never traced."""
+        return ""
+
+
+@runtime_checkable
+class LogDensity(Protocol):
+    """Offers `log_density(z)`: every target does, except those of which only minibatches can be seen."""
+
+    def log_density(self, z: Any) -> Any: ...
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """Offers conditionally independent rows: log p(z, data) = log_prior(z) + sum over rows of log_likelihood(z).
+
+    `minibatch(rows)` is the same target seen through the rows with these indices: its `log_density` scales the
+    likelihood by N/B, so that its expectation over uniformly drawn rows is the full log density.
+    """
+
+    num_rows: int
+
+    def log_prior(self, z: Float[Array, " d"]) -> Float[Array, ""]: ...
+
+    def log_likelihood(self, z: Float[Array, " d"]) -> Float[Array, " batch"]: ...
+
+    def minibatch(self, rows: Int[Array, " batch"]) -> Target: ...
+
+
+@runtime_checkable
+class Noisy(Protocol):
+    """Offers `realise(key)`: a target whose log density is an unbiased estimate of that of `exact` (minibatches).
+
+    The loop draws a realisation a step, so that an algorithm does not know that minibatches exist.
+    """
+
+    @property
+    def exact(self) -> Target: ...
+
+    def realise(self, key: PRNGKey) -> Target: ...
+
+
+def check_needs(algorithm: Any, target: Any) -> None:
+    """Refuse at the door a target that lacks what `algorithm` needs. Raises `MissingCapability`."""
+    needs = algorithm.needs if isinstance(algorithm.needs, tuple) else (algorithm.needs,)
+    if isinstance(target, Noisy):
+        if algorithm.exact:
+            raise MissingCapability(
+                f"{type(algorithm).__name__} needs the exact log density, and {type(target).__name__} gives estimates of "
+                "it: pass the target itself, or use a method that takes minibatches (`jensen methods`)"
+            )
+        target = target.exact
+    if not isinstance(target, Target):
+        raise MissingCapability(
+            f"A target is wanted, got {type(target).__name__}: make one by jensen.targets.from_numpyro, from_log_density, "
+            "from_formula or posteriordb"
+        )
+    for need in needs:
+        if not isinstance(target, need):
+            raise MissingCapability(
+                f"{type(algorithm).__name__} needs a target that offers {need.__name__}, and {type(target).__name__} does "
+                f"not. {need.__name__}: {(need.__doc__ or '').strip().splitlines()[0]}"
+            )
+
+
+def finite_starts(
+    key: PRNGKey, target: Any, num: int, tries: int = 8
+) -> tuple[Float[Array, "num d"], Float[Array, " num"], Bool[Array, ""]]:
+    """`num` starting points with their log densities, the finite ones of `num * tries` draws of `target.start`, best first.
+
+    The flag says whether any was finite; places beyond the finite ones repeat the best.
+    """
+    draws = jax.vmap(target.start)(jax.random.split(key, num * tries))
+    values = jax.lax.map(target.log_density, draws, batch_size=num)
+    values = jnp.where(jnp.isfinite(values), values, -jnp.inf)
+    order = jnp.argsort(-values)[:num]
+    order = jnp.where(jnp.isfinite(values[order]), order, order[0])
+    return draws[order], values[order], jnp.isfinite(values[order[0]])

@@ -1,0 +1,112 @@
+"""The multivariate normal family, full rank and diagonal."""
+
+import math
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float
+
+from jensen.core import PRNGKey, Reparameterised
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+class Gaussian(Reparameterised):
+    """N(m, S) with S = L L^T, L lower triangular with positive diagonal: d + d(d+1)/2 parameters, O(d^2) a draw.
+
+    `mean`: shape (d,). `scale_tril`: L, shape (d, d); entries above the diagonal are ignored.
+    """
+
+    mean: Float[Array, " d"]
+    scale_tril: Float[Array, "d d"]
+
+    @property
+    def dimension(self) -> int:
+        return self.mean.shape[0]
+
+    @property
+    def cov(self) -> Float[Array, "d d"]:
+        """S."""
+        tril = jnp.tril(self.scale_tril)
+        return tril @ tril.T
+
+    def noise(self, key: PRNGKey) -> Float[Array, " d"]:
+        return jax.random.normal(key, self.mean.shape, self.mean.dtype)
+
+    def from_noise(self, eps: Float[Array, " d"]) -> Float[Array, " d"]:
+        return self.mean + jnp.tril(self.scale_tril) @ eps
+
+    def log_prob(self, z: Float[Array, " d"]) -> Float[Array, ""]:
+        eps = solve_triangular(self.scale_tril, z - self.mean, lower=True)
+        return -0.5 * jnp.sum(eps**2) - self._log_normaliser()
+
+    def from_noise_and_log_prob(self, eps: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, ""]]:
+        z = self.from_noise(eps)
+        # the solve, not eps itself: the density of z must depend on the parameters as the sampled path does
+        return z, self.log_prob(z)
+
+    def _log_normaliser(self) -> Float[Array, ""]:
+        return 0.5 * self.dimension * _LOG_2PI + jnp.sum(jnp.log(jnp.abs(jnp.diagonal(self.scale_tril))))
+
+    def entropy(self) -> Float[Array, ""]:
+        """H(q) = d/2 (1 + log 2 pi) + log det L, in nats."""
+        return 0.5 * self.dimension + self._log_normaliser()
+
+    def mean_and_cov(self) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
+        """m and S."""
+        return self.mean, self.cov
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        d = int(config["dimension"])
+        return cls(jnp.zeros(d), jnp.eye(d))
+
+
+class DiagonalGaussian(Reparameterised):
+    """N(m, diag(s^2)), the mean-field family: 2 d parameters. `log_scale` holds log s, so that any value is valid."""
+
+    mean: Float[Array, " d"]
+    log_scale: Float[Array, " d"]
+
+    @property
+    def dimension(self) -> int:
+        return self.mean.shape[0]
+
+    def noise(self, key: PRNGKey) -> Float[Array, " d"]:
+        return jax.random.normal(key, self.mean.shape, self.mean.dtype)
+
+    def from_noise(self, eps: Float[Array, " d"]) -> Float[Array, " d"]:
+        return self.mean + jnp.exp(self.log_scale) * eps
+
+    def log_prob(self, z: Float[Array, " d"]) -> Float[Array, ""]:
+        eps = (z - self.mean) * jnp.exp(-self.log_scale)
+        return -0.5 * jnp.sum(eps**2) - 0.5 * self.dimension * _LOG_2PI - jnp.sum(self.log_scale)
+
+    def entropy(self) -> Float[Array, ""]:
+        """H(q) = d/2 (1 + log 2 pi) + sum log s, in nats."""
+        return 0.5 * self.dimension * (1 + _LOG_2PI) + jnp.sum(self.log_scale)
+
+    def mean_and_cov(self) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
+        """m and diag(s^2)."""
+        return self.mean, jnp.diag(jnp.exp(2 * self.log_scale))
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        d = int(config["dimension"])
+        return cls(jnp.zeros(d), jnp.zeros(d))
+
+
+def gaussian_from_cov(mean: Float[Array, " d"], cov: Float[Array, "d d"]) -> Gaussian:
+    """The Gaussian with this mean and covariance; NaN where `cov` is not positive definite."""
+    return Gaussian(mean, jnp.linalg.cholesky(0.5 * (cov + cov.T)))
+
+
+def kl_gaussian(q: Gaussian, p: Gaussian) -> Float[Array, ""]:
+    """KL(q || p) = 1/2 [tr(P^-1 S) - d + (m_p - m_q)^T P^-1 (m_p - m_q)] + log det L_p - log det L_q, in nats."""
+    tril_q, tril_p = jnp.tril(q.scale_tril), jnp.tril(p.scale_tril)
+    spread = solve_triangular(tril_p, tril_q, lower=True)
+    shift = solve_triangular(tril_p, p.mean - q.mean, lower=True)
+    log_dets = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(tril_p)))) - jnp.sum(jnp.log(jnp.abs(jnp.diagonal(tril_q))))
+    return 0.5 * (jnp.sum(spread**2) - q.dimension + jnp.sum(shift**2)) + log_dets

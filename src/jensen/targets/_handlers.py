@@ -1,0 +1,55 @@
+"""NumPyro effect handlers of our own; import this module lazily, it imports NumPyro."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from numpyro.distributions import ImproperUniform, biject_to
+from numpyro.primitives import Messenger
+
+
+class AllRows(Messenger):
+    """Makes every subsampled plate see all of its rows; `found` collects such plates with their sizes."""
+
+    def __init__(self, fn: Any):
+        self.found: dict[str, int] = {}
+        super().__init__(fn)
+
+    def process_message(self, msg: Any) -> None:
+        if msg["type"] == "plate" and msg["args"][1] is not None and msg["args"][1] != msg["args"][0]:
+            self.found[msg["name"]] = msg["args"][0]
+            msg["value"] = jnp.arange(msg["args"][0])
+
+
+class Unobserve(Messenger):
+    """Turns the observed sites `names` into free ones, so that data are drawn from the model."""
+
+    def __init__(self, fn: Any, names: tuple[str, ...]):
+        self.names = names
+        super().__init__(fn)
+
+    def process_message(self, msg: Any) -> None:
+        if msg["type"] == "sample" and msg["name"] in self.names:
+            msg["value"], msg["is_observed"] = None, False
+
+
+class CentreImproper(Messenger):
+    """Gives latent sites whose prior cannot be sampled (improper priors) the value at the origin of R^d."""
+
+    def process_message(self, msg: Any) -> None:
+        if msg["type"] != "sample" or msg["value"] is not None or not isinstance(msg["fn"], ImproperUniform):
+            return
+        bijection = biject_to(msg["fn"].support)
+        shape = tuple(msg["kwargs"].get("sample_shape", ())) + tuple(msg["fn"].shape())
+        msg["value"] = bijection(jnp.zeros(bijection.inverse_shape(shape), jnp.result_type(float)))
+
+
+class Constrain(Messenger):
+    """Sets the latent sites to the constrained values of the unconstrained `values`."""
+
+    def __init__(self, fn: Any, values: dict[str, Any]):
+        self.values = values
+        super().__init__(fn)
+
+    def process_message(self, msg: Any) -> None:
+        if msg["type"] == "sample" and msg["name"] in self.values:
+            msg["value"] = biject_to(msg["fn"].support)(self.values[msg["name"]])

@@ -1,0 +1,217 @@
+"""NumPyro models as targets."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jensen.core import InputError, PRNGKey, Program, Space, Target, Variable
+from jensen.targets._supports import from_constraint
+
+
+class Model(eqx.Module):
+    """A NumPyro model with its arguments: arrays are leaves, the function and all else static.
+
+    `plates` are the model's subsampled plates with their full sizes: unless `rows` says otherwise they see all rows.
+    """
+
+    fn: Callable[..., Any] = eqx.field(static=True)
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    plates: tuple[tuple[str, int], ...] = eqx.field(static=True, default=())
+    rows: dict[str, Int[Array, " batch"]] = eqx.field(default_factory=dict)
+
+    def plate_indices(self) -> dict[str, Any]:
+        """Indices that each subsampled plate sees."""
+        return {name: self.rows.get(name, jnp.arange(size)) for name, size in self.plates}
+
+    def trace(self, wrap: Callable[[Any], Any], key: PRNGKey | None = None) -> dict[str, Any]:
+        """The model's trace with `wrap(fn)` in place of its function; free sites are drawn with `key`.
+
+        Without a key nothing may be left to chance: a constant one serves sites whose draw is replaced anyway.
+        """
+        import numpyro.handlers as h
+
+        from jensen.targets._handlers import CentreImproper
+
+        fn = h.substitute(self.fn, data=self.plate_indices()) if self.plates else self.fn
+        fn = h.seed(CentreImproper(wrap(fn)), jax.random.key(0) if key is None else key)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="subsample_size does not match")
+            return h.trace(fn).get_trace(*self.args, **self.kwargs)
+
+    def trace_at(self, values: dict[str, Array]) -> dict[str, Any]:
+        """The trace at the unconstrained `values`."""
+        from jensen.targets._handlers import Constrain
+
+        return self.trace(lambda fn: Constrain(fn, values))
+
+
+class Replay(Program):
+    """Runs the model to constrain unconstrained values: for dynamic supports and deterministic sites."""
+
+    model: Model
+    names: tuple[str, ...] = eqx.field(static=True)
+
+    def constrain(self, values: dict[str, Array]) -> dict[str, Array]:
+        trace = self.model.trace_at(values)
+        latent = {name: trace[name]["value"] for name in self.names}
+        return latent | {k: v["value"] for k, v in trace.items() if v["type"] == "deterministic"}
+
+    def unconstrain(self, x: dict[str, Array]) -> dict[str, Array]:
+        import numpyro.handlers as h
+        from numpyro.distributions import biject_to
+
+        trace = self.model.trace(lambda fn: h.substitute(fn, data=x))
+        return {name: biject_to(trace[name]["fn"].support)._inverse(x[name]) for name in self.names}
+
+
+class NumPyroTarget(Target):
+    """The posterior of a NumPyro model given its data, over the unconstrained values of its latent sites."""
+
+    space: Space
+    model: Model
+    observed_names: tuple[str, ...] = eqx.field(static=True, default=())
+
+    def log_density(self, z: Float[Array, " d"]) -> Float[Array, ""]:
+        return sum(self._site_terms(z).values(), start=jnp.zeros((), z.dtype))
+
+    def _site_terms(self, z: Float[Array, " d"]) -> dict[str, Float[Array, ""]]:
+        """log density of each site at z (with the log Jacobian of its own bijection), by name."""
+        from numpyro.distributions import biject_to
+
+        values = self.space.split(z)
+        trace = self.model.trace_at(values)
+        terms = {}
+        for name, site in trace.items():
+            if site["type"] != "sample":
+                continue
+            log_prob = site["fn"].log_prob(site["value"], **_intermediates(site))
+            scale = site.get("scale")
+            log_prob = log_prob if scale is None else scale * log_prob
+            term = jnp.sum(jnp.asarray(log_prob, z.dtype))
+            if name in values:
+                bijection = biject_to(site["fn"].support)
+                term = term + jnp.sum(bijection.log_abs_det_jacobian(values[name], site["value"]))
+            terms[name] = term
+        return terms
+
+    def predict(self, key: PRNGKey, z: Float[Array, " d"]) -> dict[str, Array]:
+        """Draws of the observed sites at z, by name."""
+        if not self.observed_names:
+            return {}
+        from jensen.targets._handlers import Constrain, Unobserve
+
+        values = self.space.split(z)
+        trace = self.model.trace(lambda fn: Constrain(Unobserve(fn, self.observed_names), values), key)
+        return {name: trace[name]["value"] for name in self.observed_names}
+
+    def observed(self) -> dict[str, Array]:
+        return _observed(self)
+
+    def diagnose(self, z: Float[Array, " d"]) -> str:
+        """The sites whose log density is not finite at z, by name."""
+        terms = eqx.filter_jit(lambda target, z: target._site_terms(z))(self, z)
+        bad = {name: float(v) for name, v in terms.items() if not np.isfinite(v)}
+        return ", ".join(f"site {name!r} has log density {v}" for name, v in bad.items())
+
+
+def _intermediates(site: dict[str, Any]) -> dict[str, Any]:
+    return {"intermediates": site["intermediates"]} if site.get("intermediates") else {}
+
+
+@eqx.filter_jit
+def _observed(target: NumPyroTarget) -> dict[str, Array]:
+    trace = target.model.trace(lambda fn: fn)
+    return {name: trace[name]["value"] for name in target.observed_names}
+
+
+def _leaf(value: Any) -> Any:
+    return jnp.asarray(value) if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "fiub" else value
+
+
+def _check_data(args: Any, kwargs: Any) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path((args, kwargs)):
+        if not isinstance(leaf, np.ndarray | jax.Array) or isinstance(leaf, jax.core.Tracer):
+            continue
+        words = "".join(str(p) for p in path[1:])
+        if leaf.size == 0:
+            raise InputError(f"The model's argument {words} is empty (shape {leaf.shape}): pass at least one row")
+        if np.dtype(leaf.dtype).kind == "O":
+            raise InputError(f"The model's argument {words} holds Python objects: convert it to numbers")
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.all(np.isfinite(np.asarray(leaf))):
+            bad = int(np.sum(~np.isfinite(np.asarray(leaf))))
+            raise InputError(
+                f"The model's argument {words} holds {bad} values that are NaN or infinite: drop or impute them first"
+            )
+
+
+def from_numpyro(model: Callable[..., Any], *args: Any, **kwargs: Any) -> NumPyroTarget:
+    """The posterior of a NumPyro `model` of continuous latent sites, called as `model(*args, **kwargs)`.
+
+    The model is traced once, abstractly: nothing is computed or compiled. Plates, constrained supports (also supports
+    that depend on other sites), `factor`, improper priors and deterministic sites are honoured; a plate with
+    `subsample_size` sees all of its rows. Array arguments are data leaves: a second target with arrays of the same shapes
+    runs the same compiled programs, provided that `model` is the same function object.
+
+    Raises `InputError` if the model is not callable, fails to trace, has no latent site, has a discrete latent or `param`
+    site (named), or if data are empty, NaN or infinite.
+    """
+    if not callable(model):
+        raise InputError(f"model must be a function with NumPyro sample statements, got {type(model).__name__}")
+    _check_data(args, kwargs)
+    args, kwargs = jax.tree.map(_leaf, (args, kwargs))
+
+    import numpyro.handlers as h
+
+    from jensen.targets._handlers import AllRows, CentreImproper
+
+    plates = AllRows(model)
+    found: dict[str, Any] = {}
+
+    def abstract(key: PRNGKey) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="subsample_size does not match")
+            seeded = h.seed(CentreImproper(plates), key)
+            found.update(h.trace(seeded).get_trace(*args, **kwargs))
+
+    try:
+        jax.eval_shape(abstract, jax.random.key(0))
+    except InputError:
+        raise
+    except Exception as error:
+        name = getattr(model, "__name__", "model")
+        raise InputError(f"The model {name} fails when it is traced with these arguments: {type(error).__name__}: {error}") from error
+    return _build(Model(model, args, kwargs, tuple(plates.found.items())), found)
+
+
+def _build(model: Model, trace: dict[str, Any]) -> NumPyroTarget:
+    variables, fixed, observed, deterministic = [], True, [], False
+    for name, site in trace.items():
+        deterministic |= site["type"] == "deterministic"
+        if site["type"] == "param":
+            raise InputError(f"The model has a param site {name!r}: give it a prior (numpyro.sample) or pass its value as data")
+        if site["type"] != "sample":
+            continue
+        if site["is_observed"]:
+            if type(site["fn"]).__name__ not in ("Unit", "Delta"):
+                observed.append(name)
+            continue
+        if site["fn"].support.is_discrete:
+            raise InputError(
+                f"Site {name!r} is discrete ({type(site['fn']).__name__}): sum it out in the model (for a mixture use "
+                "numpyro.distributions.MixtureSameFamily), or observe it"
+            )
+        support, is_fixed = from_constraint(site["fn"].support, name)
+        variables.append(Variable(name, tuple(site["fn"].shape()), support))
+        fixed &= is_fixed
+    if not variables:
+        raise InputError("The model has no latent site: there is nothing to infer (are all sites observed?)")
+    names = tuple(v.name for v in variables)
+    program = None if fixed and not deterministic else Replay(model, names)
+    return NumPyroTarget(Space(tuple(variables), program), model, tuple(observed))
