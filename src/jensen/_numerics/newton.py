@@ -1,11 +1,14 @@
 """Damped Newton ascent of a log density, safe where the Hessian is indefinite."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
+
+LOST = 1e7  # damping at which no step of any size was acceptable
 
 Function = Callable[[Float[Array, " d"]], Float[Array, ""]]
 
@@ -50,23 +53,29 @@ def start_climb(z: Float[Array, " d"]) -> Climb:
     return Climb(z, lowest, jnp.zeros(d, dtype), -jnp.eye(d, dtype=dtype), jnp.asarray(1e-2, dtype))
 
 
-def propose(climb: Climb) -> tuple[Float[Array, " d"], Float[Array, ""]]:
-    """(z + (|H| + lambda max|H|)^-1 g, sqrt(g^T |H|^-1 g)): the next point, and the Newton decrement at this one.
+def newton_step(fn: Function, climb: Climb) -> tuple[Climb, Float[Array, ""]]:
+    """One damped step of ascent, z + (|H| + lambda max|H|)^-1 g, and the Newton decrement sqrt(g^T |H|^-1 g) before it.
 
     |H| has the absolute eigenvalues of the Hessian, so that every direction is one of ascent; the damping lambda makes
-    it a short gradient step far from a mode. The decrement is the distance to the mode in posterior standard deviations.
+    it a short gradient step far from a mode. The step is taken, and lambda divided by ten, if all is finite there and the
+    density no lower; else lambda is multiplied by ten. The decrement is the distance to the mode in posterior standard
+    deviations; it is infinite before the first accepted step.
     """
     eigenvalues, vectors = jnp.linalg.eigh(climb.hessian)
     size = jnp.abs(eigenvalues) + jnp.finfo(eigenvalues.dtype).tiny
     slope = vectors.T @ climb.gradient
-    step = vectors @ (slope / (size + climb.damping * jnp.max(size)))
-    return climb.z + step, jnp.sqrt(jnp.sum(slope**2 / size))
-
-
-def accept(climb: Climb, trial: Climb) -> tuple[Climb, Bool[Array, ""]]:
-    """The trial with less damping if all of it is finite and its density no lower; else the old climb with more."""
-    usable = jnp.isfinite(trial.value) & jnp.all(jnp.isfinite(trial.gradient)) & jnp.all(jnp.isfinite(trial.hessian))
-    better = usable & (trial.value >= climb.value)
-    kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, climb)
+    started = climb.value > jnp.finfo(climb.value.dtype).min
+    decrement = jnp.where(started, jnp.sqrt(jnp.sum(slope**2 / size)), jnp.inf)
+    z = climb.z + vectors @ (slope / (size + climb.damping * jnp.max(size)))
+    value, gradient, hessian = value_gradient_hessian(fn, z)
+    usable = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(hessian))
+    better = usable & (value >= climb.value)
     damping = jnp.where(better, jnp.maximum(0.1 * climb.damping, 1e-14), jnp.minimum(10.0 * climb.damping, 1e8))
-    return Climb(kept.z, kept.value, kept.gradient, kept.hessian, damping.astype(climb.damping.dtype)), better
+    trial = Climb(z, value, gradient, hessian, damping)
+    old = Climb(climb.z, climb.value, climb.gradient, climb.hessian, damping)
+    return jax.tree.map(lambda new, kept: jnp.where(better, new, kept), trial, old), decrement
+
+
+def ended(climb: Climb, decrement: Float[Array, ""], tolerance: Any) -> Bool[Array, ""]:
+    """Whether a climb has arrived, or no step of any size was acceptable."""
+    return (decrement < tolerance) | (climb.damping >= LOST)

@@ -23,7 +23,7 @@ def begin(algorithm: Algorithm, target: Any, key: PRNGKey, start: Any) -> tuple[
     if start is None:
         points, _, ok = finite_starts(key_start, exact, NUM_STARTS, TRIES)
         point = points[0]
-        start = PointPosterior(exact.space, point)
+        start = PointPosterior(exact.space, point, points[1:])
     return _strong(algorithm.init(key_init, exact, start)), ok, point
 
 

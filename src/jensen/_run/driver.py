@@ -31,14 +31,14 @@ class Outcome(eqx.Module):
 
 
 def drive(
-    algorithm: Algorithm,
+    algorithm: Any,
     target: Any,
     *,
-    key: PRNGKey,
-    steps: int | None = None,
+    key: Any,
+    steps: Any = None,
     start: Posterior | None = None,
     plateau: Plateau | None = None,
-    time_limit: float | None = None,
+    time_limit: Any = None,
     chunk: int = DEFAULT_CHUNK,
     checkpoint: str | Path | None = None,
     progress: bool | None = None,
@@ -128,7 +128,7 @@ class _Work:
         state, taken, code, records = advance(self.algorithm, target, self.state, key, bounds, size)
         taken, code = int(taken), StopCode(int(code))
         self.state, self.t = state, self.t + taken
-        self.records.append(jax.tree.map(lambda r: np.asarray(r[:taken]), records))
+        self.records.append(jax.tree.map(lambda r: np.asarray(r)[:taken], records))
         if code is StopCode.NON_FINITE:
             self._retry(StopCode.NON_FINITE, f"NaN or infinity at step {self.t}")
         elif code is not StopCode.CONTINUE:

@@ -2,9 +2,10 @@
 
 import sys
 import time
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Progress(Protocol):
     """What the loop tells of itself; `update` is called after every chunk."""
 

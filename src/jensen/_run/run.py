@@ -7,19 +7,19 @@ import equinox as eqx
 
 from jensen._run.driver import DEFAULT_CHUNK, drive
 from jensen._run.stop import Plateau
-from jensen.core import Algorithm, Fit, Noisy, Posterior, PRNGKey, stream
+from jensen.core import Fit, Noisy, Posterior, stream
 from jensen.core.random import CERTIFY
 
 
 def run(
-    algorithm: Algorithm,
+    algorithm: Any,
     target: Any,
     *,
-    key: PRNGKey,
-    steps: int | None = None,
+    key: Any,
+    steps: Any = None,
     start: Posterior | None = None,
     plateau: Plateau | None = None,
-    time_limit: float | None = None,
+    time_limit: Any = None,
     chunk: int = DEFAULT_CHUNK,
     checkpoint: str | Path | None = None,
     progress: bool | None = None,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jensen._numerics.newton import Climb, accept, propose, start_climb, value_gradient_hessian
+from jensen._numerics.newton import Climb, ended, newton_step, start_climb
 from jensen.core import (
     Algorithm,
     Clock,
@@ -27,9 +27,6 @@ from jensen.core import (
 from jensen.families import Gaussian
 
 
-LOST = 1e7  # damping at which no step of any size was acceptable
-
-
 class LaplaceState(eqx.Module):
     """A climb from every start (leading axis starts) and its Newton decrement one step before."""
 
@@ -40,7 +37,7 @@ class LaplaceState(eqx.Module):
 class Laplace(Algorithm):
     """q = N(z*, (-H)^-1), with z* the mode of log p and H its Hessian there.
 
-    Damped Newton, z <- z + (|H| + lambda I)^-1 grad log p, from `num_starts` points at once, with |H| the Hessian with
+    Damped Newton, z <- z + (|H| + lambda I)^-1 grad log p, from `num_starts` points at once (the starting points of the loop, or draws of `start`), with |H| the Hessian with
     absolute eigenvalues: ascent in every direction, quadratic convergence near a mode. Of the modes found, that of the
     largest Laplace mass log p(z*) + d/2 log 2 pi - 1/2 log det(-H) is taken. Eigenvalues of -H that are not positive (a
     ridge, a saddle) are lifted to a small share of the largest, so that a density always comes out; whether it is any good
@@ -62,23 +59,23 @@ class Laplace(Algorithm):
         return 100
 
     def init(self, key: PRNGKey, target: Any, start: Posterior) -> LaplaceState:
-        key_own, key_other = jax.random.split(key)
-        first = start.z if isinstance(start, PointPosterior) else start.sample_z(key_own, 1)[0]
-        points = first[None]
-        if self.num_starts > 1:
-            others, _, found = finite_starts(key_other, target, self.num_starts - 1, tries=2)
-            points = jnp.concatenate([points, jnp.where(found, others, first)])
+        if isinstance(start, PointPosterior) and start.others is not None and len(start.others) >= self.num_starts - 1:
+            points = jnp.concatenate([start.z[None], start.others[: self.num_starts - 1]])
+        elif isinstance(start, PointPosterior):
+            others, _, found = finite_starts(key, target, max(self.num_starts - 1, 1), tries=2)
+            points = jnp.concatenate([start.z[None], jnp.where(found, others, start.z)])[: self.num_starts]
+        else:
+            points = start.sample_z(key, self.num_starts)
         return LaplaceState(jax.vmap(start_climb)(points), jnp.full(self.num_starts, 1e30, points.dtype))
 
     def step(self, key: PRNGKey, state: LaplaceState, target: Any, clock: Clock) -> tuple[LaplaceState, Step]:
-        points, decrement = jax.vmap(propose)(state.climbs)
-        decrement = jnp.where(clock.t == 0, state.decrement, decrement)  # the first step only evaluates the start
-        trial = jax.vmap(lambda z: value_gradient_hessian(target.log_density, z))(points)
-        climbs, _ = jax.vmap(accept)(state.climbs, Climb(points, *trial, state.climbs.damping))
-        done = (decrement < self.tolerance) | (climbs.damping >= LOST)
+        climbs, decrement = jax.vmap(lambda climb: newton_step(target.log_density, climb))(state.climbs)
+        done = jax.vmap(lambda climb, size: ended(climb, size, self.tolerance))(climbs, decrement)
+        # infinite only before the first accepted step; finite, so that the loop's guard does not take it for a failure
+        decrement = jnp.minimum(decrement, 1e30)
         best = jnp.argmax(climbs.value)
-        ended = jnp.where(decrement[best] < self.tolerance, StopCode.CONVERGED, StopCode.STUCK)
-        stop = jnp.where(jnp.all(done), ended, StopCode.CONTINUE)
+        code = jnp.where(decrement[best] < self.tolerance, StopCode.CONVERGED, StopCode.STUCK)
+        stop = jnp.where(jnp.all(done), code, StopCode.CONTINUE)
         return LaplaceState(climbs, decrement), make_step(-climbs.value[best], decrement[best], stop)
 
     def posterior(self, state: LaplaceState, draws: Any, space: Space) -> DensityPosterior:

@@ -2,7 +2,7 @@
 
 import abc
 import enum
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -127,6 +127,6 @@ class Algorithm(eqx.Module):
     def posterior(self, state: Any, draws: Any, space: Space) -> Posterior:
         """The posterior of a state and of the draws recorded on the way (leading axis steps), or None."""
 
-    def cautious(self) -> Self | None:
+    def cautious(self) -> "Algorithm | None":
         """This algorithm with a smaller step, for the loop to go on with after NaN or divergence; None if it has none."""
         return None

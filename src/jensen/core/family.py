@@ -1,7 +1,7 @@
 """Families q: trainable distributions on R^d."""
 
 import abc
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -22,7 +22,7 @@ class Family(eqx.Module):
     def sample(self, key: PRNGKey) -> Float[Array, " d"]:
         """One draw."""
 
-    def partition(self) -> tuple[Self, Self]:
+    def partition(self) -> tuple["Family", "Family"]:
         """(trainable, rest) with `eqx.combine(trainable, rest) == self`; all inexact arrays are trainable by default."""
         return eqx.partition(self, eqx.is_inexact_array)
 
@@ -32,7 +32,7 @@ class Family(eqx.Module):
 
     @classmethod
     @abc.abstractmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: dict[str, Any]) -> "Family":
         """A member of the family with the structure that `config` tells; its arrays are placeholders of the right shapes."""
 
 

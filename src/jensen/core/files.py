@@ -1,9 +1,10 @@
 """Writing that is never half done: a temporary sibling, flushed to the disk, then renamed."""
 
+import contextlib
 import errno
 import io
 import os
-import tempfile
+import secrets
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,22 +16,22 @@ from jensen.core.errors import StorageError
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` to `path` so that a reader sees the old file or the new one. Raises `StorageError` with the cause."""
-    temporary: str | None = None
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise StorageError(f"Cannot write {path}: {_cause(error)}") from error
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise StorageError(f"Cannot write {path}: {cause(error)}") from error
 
 
-def _cause(error: OSError) -> str:
+def cause(error: OSError) -> str:
+    """Why the system refused, with the mend."""
     if error.errno == errno.ENOSPC:
         return "no space is left on the disk; free some and run again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

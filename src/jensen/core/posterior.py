@@ -42,7 +42,7 @@ class Posterior(eqx.Module):
     def mean_and_cov(self) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
         """Mean and covariance of z."""
 
-    def sample(self, key: PRNGKey, n: int) -> dict[str, Array]:
+    def sample(self, key: Any, n: int) -> dict[str, Array]:
         """Dict of draws in the model's own coordinates, leading axis `n`. Raises `InputError` for n < 1 or a bad key."""
         if n < 1:
             raise InputError(f"The number of draws must be at least 1, got {n}")
@@ -137,10 +137,14 @@ class WeightedPosterior(Posterior):
 
 
 class PointPosterior(Posterior):
-    """A single point z: a mode, or trained parameters. It has no spread, and no certificate can vouch for one."""
+    """A single point z: a mode, or trained parameters. It has no spread, and no certificate can vouch for one.
+
+    `others`: further points that a search came upon (the loop passes starting points so), None where there are none.
+    """
 
     space: Space
     z: Float[Array, " d"]
+    others: Float[Array, "k d"] | None = None
 
     def sample_z(self, key: PRNGKey, n: int) -> Float[Array, "n d"]:
         return jnp.broadcast_to(self.z, (n, self.z.shape[0]))

@@ -3,6 +3,7 @@
 import abc
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -89,7 +90,7 @@ class Space(eqx.Module):
         parts = self.split(z)
         return {v.name: v.support.constrain(parts[v.name]) for v in self.variables}
 
-    def unconstrain(self, x: Mapping[str, Array]) -> Float[Array, " d"]:
+    def unconstrain(self, x: Mapping[str, Any]) -> Float[Array, " d"]:
         """z of the values `x`, which must hold every variable of the space in its declared support.
 
         Raises `InputError` for a missing variable or a wrong shape.

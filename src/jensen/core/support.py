@@ -30,7 +30,6 @@ KINDS = (
     "scaled_unit_lower_cholesky",
     "softplus_positive",
     "positive_definite",
-    "sphere",
     "circular",
     "zero_sum",
 )

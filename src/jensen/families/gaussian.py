@@ -1,7 +1,7 @@
 """The multivariate normal family, full rank and diagonal."""
 
 import math
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +59,7 @@ class Gaussian(Reparameterised):
         return self.mean, self.cov
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: dict[str, Any]) -> "Gaussian":
         d = int(config["dimension"])
         return cls(jnp.zeros(d), jnp.eye(d))
 
@@ -93,7 +93,7 @@ class DiagonalGaussian(Reparameterised):
         return self.mean, jnp.diag(jnp.exp(2 * self.log_scale))
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: dict[str, Any]) -> "DiagonalGaussian":
         d = int(config["dimension"])
         return cls(jnp.zeros(d), jnp.zeros(d))
 

@@ -144,9 +144,9 @@ class NegativeBinomial(Poisson):
     """y ~ NegativeBinomial of mean mu = exp(eta) and variance mu + mu^2 / alpha."""
 
     def distribution(self, eta, auxiliary, trials):
-        import numpyro.distributions as dist
+        from jensen.targets._formula._negative_binomial import NegativeBinomialLog
 
-        return dist.NegativeBinomial2(jnp.exp(eta), auxiliary["alpha"])
+        return NegativeBinomialLog(eta, auxiliary["alpha"])
 
     def auxiliary(self, y, scale):
         prior = make_prior("inverse_gamma", 0.4, 0.3)

@@ -160,7 +160,7 @@ def _auxiliary(design: Design, shift: Float[Array, ""]) -> dict[str, Array]:
     return {name: _sample(design, name, ()) for name in design.priors if name not in taken}
 
 
-def _cutpoints(design: Design, shift: Float[Array, ""]) -> Float[Array, " levels-1"]:
+def _cutpoints(design: Design, shift: Float[Array, ""]) -> Float[Array, " cuts"]:
     """Cutpoints whose level probabilities at the mean of the columns have a Dirichlet prior, as in rstanarm's stan_polr."""
     import numpyro
 

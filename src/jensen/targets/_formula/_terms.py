@@ -16,7 +16,7 @@ from jensen.targets._formula._syntax import Formula
 
 
 @contextlib.contextmanager
-def _evaluating(text: str) -> Iterator[None]:
+def evaluating(text: str) -> Iterator[None]:
     """Errors of `formulae` as `InputError`; its prints and NumPy's warnings are dropped, values are checked afterwards."""
     try:
         with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"), warnings.catch_warnings():
@@ -28,6 +28,11 @@ def _evaluating(text: str) -> Iterator[None]:
         raise InputError(f"The formula {text!r} cannot be evaluated on these data: {error}") from error
 
 
+def namespace() -> dict[str, Any]:
+    """The functions that formulas may call beyond those of `formulae` itself; no other name can be resolved."""
+    return {name: getattr(np, name) for name in NUMERIC_FUNCTIONS}
+
+
 class Columns:
     """Terms evaluated together: an (n, k) matrix with a name, a size and labels for each term."""
 
@@ -36,10 +41,9 @@ class Columns:
         from formulae.matrices import DesignMatrices
         from formulae.terms.terms import Model
 
-        namespace = {name: getattr(np, name) for name in NUMERIC_FUNCTIONS}
         self.text = text
-        with _evaluating(text):
-            design = DesignMatrices(Model(*copy.deepcopy(terms)), frame, Environment([namespace]))
+        with evaluating(text):
+            design = DesignMatrices(Model(*copy.deepcopy(terms)), frame, Environment([namespace()]))
             self.common = design.common
         self.names = [n for n, t in self.common.terms.items() if t.kind not in ("intercept", "offset")]
         self.offsets = [n for n, t in self.common.terms.items() if t.kind == "offset"]
@@ -59,7 +63,7 @@ class Columns:
         common = self.common
         if frame is not None:
             self._check_levels(frame)
-            with _evaluating(self.text):
+            with evaluating(self.text):
                 common = self.common.evaluate_new_data(frame)
         rows = common.design_matrix.shape[0]
         parts = [np.asarray(common[name], dtype=float).reshape(rows, -1) for name in names]
@@ -135,7 +139,7 @@ class Terms:
     def __init__(self, formula: Formula, frame: Any):
         from formulae.model_description import model_description
 
-        with _evaluating(formula.text):
+        with evaluating(formula.text):
             model = model_description(formula.text)
         self.common = Columns(model.common_terms, frame, formula.text) if model.common_terms else None
         by_factor: dict[str, tuple[Any, list[Any]]] = {}

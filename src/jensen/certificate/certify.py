@@ -1,0 +1,98 @@
+"""`certify`: every check that applies to a posterior."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jensen.certificate.chains import batch, chain_checks
+from jensen.certificate.modes import MAX_DIMENSION, Modes, density_check, draws_check, search
+from jensen.certificate.weights import NUM_DRAWS, Weights, weigh, weight_checks
+from jensen.core import (
+    Certificate,
+    Check,
+    DensityPosterior,
+    DrawsPosterior,
+    InputError,
+    PointPosterior,
+    Posterior,
+    WeightedPosterior,
+    check_key,
+    merge,
+    stream,
+)
+from jensen.core.random import SEARCH
+
+
+def certify(
+    posterior: Posterior, target: Any, key: Any, *, modes: Modes | None = None, num_draws: int = NUM_DRAWS
+) -> Certificate:
+    """Certify a posterior against its target with draws that it has not seen.
+
+    A density: Pareto k-hat and importance ESS of fresh draws, agreement of its moments with the reweighted ones, the ELBO
+    and an importance-weighted lower bound on the log evidence (both bounds in expectation, reported with their error).
+    Draws: R-hat, bulk and tail ESS, divergences. Both: modes found by climbing from other starting points (d <= 200) must
+    not lie where the posterior has no mass. A point: nothing can certify it, and the certificate says so.
+
+    No check sees a mode that neither draws nor climbs come near: `Certificate.blind_to` says so for each check that ran.
+
+    Args:
+        posterior: what is to be certified.
+        target: the exact target that it approximates.
+        key: a key that the inference has not used.
+        modes: modes already found by climbs from dispersed starts; searched for with `key` where None.
+        num_draws: fresh draws of a density, a multiple of 100.
+
+    Raises:
+        InputError: if posterior and target differ in dimension, or the key or number of draws is not usable.
+    """
+    check_key(key)
+    if num_draws < 500 or num_draws % 100:
+        raise InputError(f"num_draws must be a multiple of 100 and at least 500, got {num_draws}")
+    d = target.space.dimension
+    if posterior.space.dimension != d:
+        raise InputError(
+            f"The posterior has {posterior.space.dimension} unconstrained coordinates and the target {d}: certify against "
+            "the target that the posterior was fitted to"
+        )
+    if isinstance(posterior, PointPosterior):
+        return Certificate((_point_check(),))
+    if modes is None and d <= MAX_DIMENSION:
+        modes = search(stream(key, SEARCH), target)
+    if isinstance(posterior, DensityPosterior | WeightedPosterior):
+        q = posterior.q if isinstance(posterior, DensityPosterior) else posterior.proposal
+        if q is not None:
+            return certify_weights(posterior, weigh(key, q, target, num_draws), q, modes)
+    if isinstance(posterior, DrawsPosterior):
+        parts = [chain_checks(posterior)]
+        if modes is not None:
+            z = batch(posterior.pooled)
+            parts.append(Certificate((draws_check(modes, z, _log_density(target, z)),)))
+        return merge(parts)
+    return Certificate(())
+
+
+def certify_weights(posterior: Posterior, weights: Weights, q: Any, modes: Modes | None) -> Certificate:
+    """The certificate of a density, or of draws reweighted from one, given the weights of fresh draws."""
+    parts = [weight_checks(weights, isinstance(posterior, WeightedPosterior))]
+    if modes is not None:
+        parts.append(Certificate((density_check(modes, q, weights.log_evidence),)))
+    return merge(parts)
+
+
+@eqx.filter_jit
+def _log_density(target: Any, z: Float[Array, "n d"]) -> Float[Array, " n"]:
+    return jax.lax.map(target.log_density, z, batch_size=min(250, z.shape[0]))
+
+
+def _point_check() -> Check:
+    return Check(
+        "point estimate",
+        float(jnp.nan),
+        0.0,
+        0.0,
+        None,
+        "all uncertainty: a point says nothing of the spread of the posterior",
+    )

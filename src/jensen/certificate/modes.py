@@ -1,0 +1,115 @@
+"""Modes from other starting points: what fresh draws of an approximation cannot tell of."""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jensen._numerics.newton import Climb, ended, newton_step, start_climb
+from jensen.core import Check, PRNGKey
+
+MAX_DIMENSION = 200  # Hessians of more coordinates are too dear for a check
+MAX_SHARE = 0.01
+MIN_RATIO = math.log(20.0)
+NUM_STARTS = 16
+STEPS = 60
+WIDE = 5.0
+
+
+class Modes(eqx.Module):
+    """Modes found by climbing: places, log densities, Hessians there, and whether each climb arrived at a maximum."""
+
+    z: Float[Array, "k d"]
+    log_density: Float[Array, " k"]
+    hessian: Float[Array, "k d d"]
+    arrived: Bool[Array, " k"]
+
+    def log_mass(self) -> Float[Array, " k"]:
+        """Laplace mass log p(z*) + d/2 log 2 pi - 1/2 log det(-H), -inf where the climb did not arrive."""
+        eigenvalues = jnp.linalg.eigvalsh(-self.hessian)
+        proper = self.arrived & jnp.all(eigenvalues > 0, axis=-1)
+        log_det = jnp.sum(jnp.log(jnp.where(eigenvalues > 0, eigenvalues, 1.0)), axis=-1)
+        mass = self.log_density + 0.5 * self.z.shape[1] * math.log(2 * math.pi) - 0.5 * log_det
+        return jnp.where(proper, mass, -jnp.inf)
+
+
+def modes_of(climbs: Climb, decrement: Float[Array, " k"], tolerance: float = 0.1) -> Modes:
+    """The modes at which climbs ended: those whose Newton decrement is below `tolerance` posterior sd."""
+    return Modes(climbs.z, climbs.value, climbs.hessian, decrement < tolerance)
+
+
+@eqx.filter_jit
+def search(key: PRNGKey, target: Any, num_starts: int = NUM_STARTS) -> Modes:
+    """Damped Newton from `num_starts` draws of `target.start`, half of them thrown five times as wide.
+
+    Cost: 60 steps of d + 1 gradients a start. Starts where log p is not finite stay there and count for nothing.
+    """
+    draws = jax.vmap(target.start)(jax.random.split(key, num_starts))
+    widths = jnp.where(jnp.arange(num_starts) % 2 == 0, 1.0, WIDE)
+    climbs = jax.vmap(start_climb)((draws * widths[:, None]).astype(draws.dtype))
+    decrements = jnp.full(num_starts, jnp.inf, draws.dtype)
+
+    def go_on(carry: Any) -> Bool[Array, ""]:
+        i, climbs, decrements = carry
+        return (i < STEPS) & ~jnp.all(jax.vmap(lambda c, size: ended(c, size, 1e-3))(climbs, decrements))
+
+    def body(carry: Any) -> Any:
+        i, climbs, _ = carry
+        return i + 1, *jax.vmap(lambda climb: newton_step(target.log_density, climb))(climbs)
+
+    _, climbs, decrements = jax.lax.while_loop(go_on, body, (jnp.zeros((), jnp.int32), climbs, decrements))
+    return modes_of(climbs, decrements)
+
+
+def _missed(share: float, k: int, words: str) -> Check:
+    return Check(
+        "missed modes",
+        share,
+        0.0,
+        MAX_SHARE,
+        share < MAX_SHARE,
+        "modes that no climb from the starting points leads to, and mass that is not around a mode",
+        True,
+        f"Climbs from {k} other starting points found a mode with about {100 * min(share, 1.0):.0f} % of the posterior's mass {words}.",
+        "Use SMC from a wide reference, or a mixture; check whether the model is identified (label switching).",
+        "Laplace mass of the mode against the evidence estimate; one per cent",
+    )
+
+
+@eqx.filter_jit
+def _density_gap(modes: Modes, q: Any, log_evidence: Float[Array, ""]) -> tuple[Array, Array]:
+    share = jnp.exp(jnp.minimum(modes.log_mass() - log_evidence, 50.0))
+    ratio = modes.log_density - log_evidence - jax.vmap(q.log_prob)(modes.z)
+    return share, ratio
+
+
+def density_check(modes: Modes, q: Any, log_evidence: Float[Array, ""]) -> Check:
+    """Fails if a mode holds over 1 % of the mass and q has less than a twentieth of the posterior's density there."""
+    share, ratio = _density_gap(modes, q, log_evidence)
+    missed = jnp.where(ratio > MIN_RATIO, share, 0.0)
+    return _missed(float(jnp.max(missed)), len(modes.log_density), "where the approximation has next to none")
+
+
+@eqx.filter_jit
+def _draws_gap(modes: Modes, z: Float[Array, "n d"], log_p: Float[Array, " n"]) -> Float[Array, ""]:
+    d = z.shape[1]
+    mean, cov = jnp.mean(z, 0), jnp.atleast_2d(jnp.cov(z, rowvar=False))
+    _, log_det = jnp.linalg.slogdet(cov)
+    entropy = 0.5 * (d * (1 + math.log(2 * math.pi)) + log_det)  # of a Gaussian: at least that of the draws
+    here = jnp.mean(jnp.where(jnp.isfinite(log_p), log_p, 0.0)) + entropy
+    mass = modes.log_mass()
+    share = jnp.exp(mass - jnp.logaddexp(mass, here))
+    offsets = z[None] - modes.z[:, None]
+    distance = jnp.einsum("knd,kde,kne->kn", offsets, -modes.hessian, offsets)
+    # a Gaussian at the mode has this distance below d + 5 sqrt(2 d) but for one draw in a million
+    near = jnp.mean(distance < d + 5 * jnp.sqrt(2.0 * d), axis=1)
+    del mean
+    return jnp.max(jnp.where(near < 0.05 * share, share, 0.0))
+
+
+def draws_check(modes: Modes, z: Float[Array, "n d"], log_p: Float[Array, " n"]) -> Check:
+    """Fails if a mode holds over 1 % of the mass and fewer than a twentieth of the draws that it should have are near it."""
+    return _missed(float(_draws_gap(modes, z, log_p)), len(modes.log_density), "near which there are no draws")

@@ -1,0 +1,168 @@
+"""Importance weights of fresh draws: Pareto k-hat, effective sample size, bounds on the evidence, moments."""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jensen.core import Certificate, Check, Density, PRNGKey
+
+NUM_DRAWS = 4000
+BATCH = 100  # draws of one importance-weighted bound
+MIN_ESS = 400.0
+MAX_SHIFT = 0.1
+MAX_WIDTH = 0.1
+
+
+class Weights(eqx.Module):
+    """Fresh draws z of q with log p(z) - log q(z), smoothed log weights (normalised), k-hat and summaries.
+
+    `shift`: largest |E_w z_i - E_q z_i| / sd_w(z_i); `width`: largest |log sd_q(z_i) - log sd_w(z_i)|, with w the smoothed
+    weights: how far q's own moments are from the reweighted ones.
+    """
+
+    z: Float[Array, "n d"]
+    log_ratio: Float[Array, " n"]
+    log_weights: Float[Array, " n"]
+    khat: Float[Array, ""]
+    ess: Float[Array, ""]
+    elbo: Float[Array, ""]
+    elbo_error: Float[Array, ""]
+    bound: Float[Array, ""]
+    bound_error: Float[Array, ""]
+    log_evidence: Float[Array, ""]
+    shift: Float[Array, ""]
+    width: Float[Array, ""]
+    undefined: Float[Array, ""]
+
+
+@eqx.filter_jit
+def weigh(key: PRNGKey, q: Density, target: Any, num_draws: int = NUM_DRAWS) -> Weights:
+    """Draw from q, weigh by p / q, smooth the weights (PSIS).
+
+    A draw where log p is NaN or -inf has weight zero; the share of NaN is reported. Cost: `num_draws` densities.
+    Source: Vehtari, Simpson, Gelman, Yao, Gabry (2024).
+    """
+    from blackjax.diagnostics import psis_weights
+
+    z, log_q = jax.vmap(q.sample_and_log_prob)(jax.random.split(key, num_draws))
+    log_p = jax.lax.map(target.log_density, z, batch_size=min(500, num_draws))
+    log_ratio = log_p - log_q
+    undefined = jnp.mean(jnp.isnan(log_ratio))
+    log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
+    usable: Bool[Array, ""] = jnp.any(jnp.isfinite(log_ratio)) & ~jnp.any(log_ratio == jnp.inf)
+    safe = jnp.where(usable, log_ratio, 0.0)
+    floor = jnp.max(safe) - 700.0 if safe.dtype == jnp.float64 else jnp.max(safe) - 80.0
+    log_weights, khat = psis_weights(jnp.maximum(safe, floor))
+    equal = jnp.max(safe) - jnp.min(safe) < 1e3 * jnp.finfo(safe.dtype).eps * (1 + jnp.max(jnp.abs(log_q)))
+    khat = jnp.where(equal, 0.0, khat)  # weights that differ by rounding alone have no tail to fit
+    weights = jnp.exp(log_weights)
+    mean_w, mean_q = weights @ z, jnp.mean(z, 0)
+    sd_w = jnp.sqrt(weights @ (z - mean_w) ** 2)
+    sd_q = jnp.std(z, 0)
+    batches = jax.nn.logsumexp(log_ratio.reshape(-1, BATCH), axis=1) - math.log(BATCH)
+    bad = jnp.where(usable, 0.0, jnp.inf)
+    return Weights(
+        z,
+        log_ratio,
+        log_weights,
+        jnp.where(usable, khat, jnp.inf),
+        jnp.where(usable, 1.0 / jnp.sum(weights**2), 0.0),
+        jnp.mean(log_ratio),
+        jnp.std(log_ratio) / math.sqrt(num_draws),
+        jnp.mean(batches),
+        jnp.std(batches) / math.sqrt(len(batches)),
+        jax.nn.logsumexp(log_ratio) - math.log(num_draws),
+        jnp.max(jnp.abs(mean_w - mean_q) / sd_w) + bad,
+        jnp.max(jnp.abs(jnp.log(sd_q / sd_w))) + bad,
+        undefined,
+    )
+
+
+def khat_threshold(num_draws: int) -> float:
+    """min(1 - 1 / log10 S, 0.7): above it S draws do not tell the tail. Vehtari et al. (2024), section 3.2.4."""
+    return min(1 - 1 / math.log10(num_draws), 0.7)
+
+
+def weight_checks(weights: Weights, resampled: bool) -> Certificate:
+    """Checks on the weights of fresh draws; with `resampled`, of draws that the posterior reweights (moments then hold)."""
+    n = len(weights.log_ratio)
+    khat, ess = float(weights.khat), float(weights.ess)
+    limit = khat_threshold(n)
+    tail = 3 * math.sqrt(n)
+    checks = [
+        Check(
+            "pareto k-hat",
+            khat,
+            (1 + max(khat, 0.0)) / math.sqrt(tail) if math.isfinite(khat) else math.inf,
+            limit,
+            khat < limit,
+            "regions where the approximation has practically no mass: a mode that none of its draws comes near",
+            True,
+            f"The importance weights of {n} fresh draws have a heavy tail (k-hat {khat:.2f}, limit {limit:.2f}): the "
+            "approximation is too narrow or of the wrong shape somewhere.",
+            "Use a richer family (full rank, a flow) or a sampler (NUTS), or jensen.fit, which tries them in turn.",
+            "Vehtari, Simpson, Gelman, Yao, Gabry (2024)",
+        ),
+        Check(
+            "importance ess",
+            ess,
+            0.0,
+            MIN_ESS,
+            ess >= MIN_ESS,
+            "",
+            True,
+            f"{n} fresh draws are worth only {ess:.0f} of the posterior (at least {MIN_ESS:.0f} wanted).",
+            "Improve the approximation, or take more draws where k-hat is small.",
+            "Vehtari, Gelman, Simpson, Carpenter, Buerkner (2021): 400 for stable estimates of error",
+        ),
+    ]
+    if not resampled:
+        shift, width = float(weights.shift), float(weights.width)
+        error = 1 / math.sqrt(max(ess, 1.0))
+        checks += [
+            Check(
+                "moment shift",
+                shift,
+                error,
+                MAX_SHIFT,
+                shift < MAX_SHIFT,
+                "the shape beyond means and spreads of single coordinates",
+                True,
+                f"A mean of the approximation is {shift:.2f} posterior sd away from its importance-weighted value.",
+                "Resample by the weights (jensen.fit does) or use a richer family.",
+                "a tenth of a posterior sd, as Yao, Vehtari, Simpson, Gelman (2018) aim for",
+            ),
+            Check(
+                "moment width",
+                width,
+                error,
+                MAX_WIDTH,
+                width < MAX_WIDTH,
+                "",
+                True,
+                f"A spread of the approximation is off its importance-weighted value by {100 * math.expm1(width):.0f} %.",
+                "Resample by the weights (jensen.fit does) or use a richer family.",
+                "ten per cent, within which quantiles are of use",
+            ),
+        ]
+    if float(weights.undefined) > 0.01:
+        share = float(weights.undefined)
+        words = f"The log density is NaN at {100 * share:.1f} % of the draws."
+        advice = "Find the operation that gives NaN (log of a negative number, overflow) and mend the model."
+        checks.append(Check("log density defined", share, 0.0, 0.01, False, "", True, words, advice))
+    elbo = float(weights.elbo)
+    finite = math.isfinite(elbo)
+    return Certificate(
+        tuple(checks),
+        khat,
+        ess,
+        elbo if finite else None,
+        float(weights.elbo_error) if finite else None,
+        float(weights.bound) if math.isfinite(float(weights.bound)) else None,
+        None,
+        n,
+    )

@@ -1,0 +1,127 @@
+"""CSV and Parquet files as polars frames, with checks at the door."""
+
+import csv
+import difflib
+import io
+from pathlib import Path
+from typing import Any
+
+from jensen.core import InputError
+
+MISSING = ("", "NA", "NaN", "nan", "null")
+
+
+def read_table(path: str | Path) -> Any:
+    """The polars frame in the CSV (`.csv`, `.tsv`, `.txt`) or Parquet (`.parquet`, `.pq`) file at `path`.
+
+    CSV is UTF-8 with one header line; empty fields, `NA`, `NaN`, `nan` and `null` are missing values. Types are inferred
+    from the whole file. Infinite values are kept: who uses a column decides about them.
+
+    Raises `InputError` for a file that is missing, empty, truncated, of another kind or not UTF-8, for rows of unequal
+    length (with the line) and for two columns of one name.
+    """
+    path = Path(path)
+    _check_file(path)
+    kind = path.suffix.lower()
+    if kind in (".parquet", ".pq"):
+        frame = _read_parquet(path)
+    elif kind in (".csv", ".tsv", ".txt"):
+        frame = _read_csv(path, "\t" if kind == ".tsv" else ",")
+    else:
+        raise InputError(f"{path} is neither .csv, .tsv, .txt nor .parquet, .pq: convert it, or pass a DataFrame")
+    if not frame.height:
+        raise InputError(f"{path} has a header and no rows")
+    return frame
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a file")
+    if not path.exists():
+        near = []
+        if path.parent.is_dir():
+            near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1)
+        raise InputError(f"There is no file {path}" + (f". Did you mean {near[0]!r}?" if near else ""))
+    if not path.stat().st_size:
+        raise InputError(f"{path} is empty")
+
+
+def _read_parquet(path: Path) -> Any:
+    import polars as pl
+
+    with path.open("rb") as file:
+        first = file.read(4)
+        file.seek(max(0, path.stat().st_size - 4))
+        last = file.read(4)
+    if first != b"PAR1":
+        raise InputError(f"{path} is not a Parquet file: it begins with {first!r}")
+    if last != b"PAR1":
+        raise InputError(f"{path} is truncated: the end of the Parquet file is missing, copy it again")
+    try:
+        return pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def _read_csv(path: Path, separator: str) -> Any:
+    import polars as pl
+
+    text = _decode(path, path.read_bytes())
+    _check_rows(path, text, separator)
+    try:
+        return pl.read_csv(
+            io.BytesIO(text.encode()),
+            separator=separator,
+            null_values=list(MISSING),
+            infer_schema_length=None,
+            raise_if_empty=False,
+        )
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{path} cannot be read as CSV: {str(error).splitlines()[0]}") from error
+
+
+def _decode(path: Path, data: bytes) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError(f"{path} is UTF-16: save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InputError(
+            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}, line {line}. Save it as UTF-8, "
+            f"as with: iconv -f latin1 -t utf-8 {path.name}"
+        ) from error
+    if "\0" in text:
+        raise InputError(
+            f"{path} holds zero bytes, first on line {text[: text.index(chr(0))].count(chr(10)) + 1}: not a CSV"
+        )
+    return text
+
+
+def _check_rows(path: Path, text: str, separator: str) -> None:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        header = next(reader, [])
+        _check_header(path, header, separator)
+        for row in reader:
+            if row and len(row) != len(header):
+                raise InputError(
+                    f"{path}, line {reader.line_num}: {len(row)} fields where the header has {len(header)}; put quotes "
+                    "around fields that hold the separator"
+                )
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+def _check_header(path: Path, header: list[str], separator: str) -> None:
+    if len(header) == 1:
+        for other in (";", "\t", ","):
+            if other != separator and other in header[0]:
+                raise InputError(f"{path} is separated by {other!r}, not {separator!r}: save it with {separator!r}")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise InputError(f"{path} has two columns named {', '.join(map(repr, twice))}: rename one")
+    if any(not name.strip() for name in header):
+        raise InputError(
+            f"{path}: column {[bool(n.strip()) for n in header].index(False) + 1} has no name in the header"
+        )

@@ -1,0 +1,19 @@
+"""Double precision, a compilation cache that outlives the process, and checked shapes and types for every test."""
+
+from pathlib import Path
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".jax_cache"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+install_import_hook("jensen", "beartype.beartype")
+
+
+@pytest.fixture(params=range(5), ids=lambda seed: f"seed{seed}")
+def key(request):
+    """Five keys in turn: a new seed must never be the cure for a red test."""
+    return jax.random.key(request.param)

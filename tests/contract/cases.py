@@ -1,0 +1,42 @@
+"""The table of the contract tests: a line here puts an algorithm through all of them.
+
+`recovers` says what the algorithm must make of N(m, S) with d = 4: `EXACT` its moments to the square root of machine
+precision; `NOISY` its moments within the Monte Carlo error over runs; `DRAWS` its moments within five standard errors of
+effectively `n` draws; `MEAN_FIELD` its mean and the variances 1 / diag(S^-1) of the best factorised Gaussian; `MODE` its
+mode.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Callable
+
+from jensen import algorithms
+from jensen.core import Algorithm
+
+
+class Recovers(enum.Enum):
+    """What an algorithm makes of a Gaussian target."""
+
+    EXACT = enum.auto()
+    NOISY = enum.auto()
+    DRAWS = enum.auto()
+    MEAN_FIELD = enum.auto()
+    MODE = enum.auto()
+
+
+EXACT, NOISY, DRAWS, MEAN_FIELD, MODE = Recovers
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One algorithm as the contract sees it: how it is made, how many steps it is given, what it must recover."""
+
+    make: Callable[[], Algorithm]
+    steps: int
+    recovers: Recovers
+
+
+CASES: dict[str, Case] = {
+    "BatchMatch": Case(lambda: algorithms.BatchMatch(), 100, EXACT),
+    "Laplace": Case(lambda: algorithms.Laplace(), 30, EXACT),
+}
