@@ -1,8 +1,8 @@
 """MkDocs hooks: tables and API entries that are made from the library itself, so that they cannot fall behind it.
 
-A line `<!-- methods -->`, `<!-- families -->`, `<!-- objectives -->`, `<!-- estimators -->` becomes a table of the public
-classes; `<!-- api: jensen.targets -->` becomes an entry for each name in `__all__` of that module; `<!-- changes -->`
-becomes the change log.
+A line `<!-- methods -->`, or `families`, `objectives`, `estimators`, `synthetic` in its place, becomes a table of the
+public classes; `<!-- api: jensen.targets -->` an entry for each name in `__all__` of that module; `<!-- changes -->`
+the change log.
 """
 
 import importlib
@@ -18,7 +18,7 @@ MARK = re.compile(r"^<!-- (\w+)(?:: ([\w.]+))? -->$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fill the marks of a page. Raises `PluginError` for an unknown mark or a class without the lines that are shown."""
+    """Fill the marks of a page. Raises `PluginError` for an unknown mark, or a class without a source."""
     return MARK.sub(_fill, markdown)
 
 
@@ -52,14 +52,19 @@ def summary(cls: type) -> str:
 
 def source(cls: type) -> str:
     """The papers after `Source:` in the docstring."""
-    found = re.search(r"^Sources?:\s*(.+?)(?:\n\s*\n|\Z)", inspect.cleandoc(cls.__doc__ or ""), re.DOTALL | re.MULTILINE)
+    found = re.search(
+        r"^Sources?:\s*(.+?)(?:\n\s*\n|\Z)", inspect.cleandoc(cls.__doc__ or ""), re.DOTALL | re.MULTILINE
+    )
     if found is None:
         raise PluginError(f"{cls.__name__} has no line 'Source:' in its docstring")
     return _cell(" ".join(found.group(1).split()))
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")
+    text = text.replace("|", "\\|")
+    parts = text.split("`")  # every second part is code, where Markdown escapes are shown as they are
+    parts[::2] = [re.sub(r"([*_\[\]])", r"\\\1", part).replace("<", "&lt;") for part in parts[::2]]
+    return "`".join(parts)
 
 
 def _names(value: Any, otherwise: str) -> str:
@@ -126,6 +131,12 @@ def estimators() -> str:
     return _table(["estimator", "needs of the family", "what it is", "source"], rows)
 
 
+def synthetic() -> str:
+    """The targets whose answers are known."""
+    rows = [[f"`{name}`", summary(cls)] for name, cls in classes("jensen.targets.synthetic", "Target")]
+    return _table(["target", "what it is"], rows)
+
+
 def api(module_name: str) -> str:
     """An entry for each public class and function of a module."""
     entries = [name for name, value in public(module_name) if not inspect.ismodule(value)]
@@ -138,5 +149,5 @@ def changes() -> str:
 
 
 FILLERS: dict[str, Callable[..., str]] = {
-    f.__name__: f for f in (methods, families, objectives, estimators, api, changes)
+    f.__name__: f for f in (methods, families, objectives, estimators, synthetic, api, changes)
 }

@@ -1,1 +1,84 @@
-"""Jensen: approximate Bayesian inference by variational principles, with a certificate."""
+"""Jensen: approximate Bayesian inference by variational principles. A model and data in, a certified posterior out.
+
+    import jensen as jn
+    fit = jn.fit(model, data, key=jax.random.key(0))     # a NumPyro model, or any jensen target
+    fit.certificate.passed, fit.posterior.sample(key, 1000)
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jensen import algorithms, certificate, core, datasets, families, gradient_estimators, metrics, objectives, targets
+    from jensen._ladder import fit
+    from jensen._run import Plateau, run
+    from jensen.certificate import certify
+    from jensen.core import Certificate, Check, Fit, InputError, JensenError, Posterior, Run, Target
+    from jensen.core.storage import load_fit as load
+
+__version__ = "0.1.0"
+
+_MODULES = (
+    "algorithms",
+    "certificate",
+    "core",
+    "datasets",
+    "families",
+    "gradient_estimators",
+    "metrics",
+    "objectives",
+    "plots",
+    "report",
+    "targets",
+)
+_NAMES = {
+    "fit": "jensen._ladder:fit",
+    "run": "jensen._run:run",
+    "Plateau": "jensen._run:Plateau",
+    "certify": "jensen.certificate:certify",
+    "load": "jensen.core.storage:load_fit",
+} | {
+    name: f"jensen.core:{name}"
+    for name in ("Certificate", "Check", "Fit", "InputError", "JensenError", "Posterior", "Run", "Target")
+}
+
+__all__ = [
+    "Certificate",
+    "Check",
+    "Fit",
+    "InputError",
+    "JensenError",
+    "Plateau",
+    "Posterior",
+    "Run",
+    "Target",
+    "algorithms",
+    "certificate",
+    "certify",
+    "core",
+    "datasets",
+    "families",
+    "fit",
+    "gradient_estimators",
+    "load",
+    "metrics",
+    "objectives",
+    "run",
+    "targets",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # on first use: time to the first posterior is what people feel
+    if name in _MODULES:
+        return importlib.import_module(f"jensen.{name}")
+    if name in _NAMES:
+        module, _, attribute = _NAMES[name].partition(":")
+        value = getattr(importlib.import_module(module), attribute)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'jensen' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,9 +1,8 @@
 """`run`: one algorithm on one target, certified."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
-
-import equinox as eqx
 
 from jensen._run.driver import DEFAULT_CHUNK, drive
 from jensen._run.stop import Plateau
@@ -68,7 +67,5 @@ def run(
     exact = target.exact if isinstance(target, Noisy) else target
     certificate = certify_posterior(outcome.posterior, exact, stream(key, CERTIFY))
     verdict = "certified" if certificate.passed else "not certified"
-    done = eqx.tree_at(
-        lambda r: (r.verdict, r.certificate), outcome.run, (verdict, certificate), is_leaf=lambda x: x is None or x == ""
-    )
+    done = dataclasses.replace(outcome.run, verdict=verdict, certificate=certificate)
     return Fit(outcome.posterior, certificate, (done,))

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jensen.core import Certificate, Check, Density, PRNGKey
@@ -40,46 +41,62 @@ class Weights(eqx.Module):
 
 
 @eqx.filter_jit
+def _draw(key: PRNGKey, q: Density, target: Any, num_draws: int) -> tuple[Array, Array]:
+    z, log_q = jax.vmap(q.sample_and_log_prob)(jax.random.split(key, num_draws))
+    return z, jax.lax.map(target.log_density, z, batch_size=min(500, num_draws)) - log_q
+
+
+@eqx.filter_jit
+def summarise(z: Float[Array, "n d"], log_ratio: Float[Array, " n"]) -> Weights:
+    """Smooth the weights of draws z with log p(z) - log q(z), and sum them up; n is a multiple of 100."""
+    from blackjax.diagnostics import psis_weights
+
+    n = len(log_ratio)
+    undefined = jnp.mean(jnp.isnan(log_ratio))
+    log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
+    usable: Bool[Array, ""] = jnp.any(jnp.isfinite(log_ratio)) & ~jnp.any(log_ratio == jnp.inf)
+    safe = jnp.where(usable, log_ratio, 0.0)
+    largest = jnp.max(safe)
+    floor = largest + math.log(float(jnp.finfo(safe.dtype).tiny))  # PSIS wants finite ratios
+    log_weights, khat = psis_weights(jnp.maximum(safe, floor))
+    # weights that differ by rounding alone have no tail to fit
+    equal = largest - jnp.min(safe) < 1e4 * jnp.finfo(safe.dtype).eps * (1 + jnp.abs(largest))
+    weights = jnp.exp(log_weights)
+    mean_w, mean_q = weights @ z, jnp.mean(z, 0)
+    sd_w, sd_q = jnp.sqrt(weights @ (z - mean_w) ** 2), jnp.std(z, 0)
+    batches = jax.nn.logsumexp(log_ratio.reshape(-1, BATCH), axis=1) - math.log(BATCH)
+    return Weights(
+        z,
+        log_ratio,
+        log_weights,
+        jnp.where(usable, jnp.where(equal, 0.0, khat), jnp.inf),
+        jnp.where(usable, 1.0 / jnp.sum(weights**2), 0.0),
+        jnp.mean(log_ratio),
+        jnp.std(log_ratio) / math.sqrt(n),
+        jnp.mean(batches),
+        jnp.std(batches) / math.sqrt(len(batches)),
+        jax.nn.logsumexp(log_ratio) - math.log(n),
+        jnp.where(usable, jnp.max(jnp.abs(mean_w - mean_q) / sd_w), jnp.inf),
+        jnp.where(usable, jnp.max(jnp.abs(jnp.log(sd_q / sd_w))), jnp.inf),
+        undefined,
+    )
+
+
 def weigh(key: PRNGKey, q: Density, target: Any, num_draws: int = NUM_DRAWS) -> Weights:
     """Draw from q, weigh by p / q, smooth the weights (PSIS).
 
     A draw where log p is NaN or -inf has weight zero; the share of NaN is reported. Cost: `num_draws` densities.
     Source: Vehtari, Simpson, Gelman, Yao, Gabry (2024).
     """
-    from blackjax.diagnostics import psis_weights
+    return summarise(*_draw(key, q, target, num_draws))
 
-    z, log_q = jax.vmap(q.sample_and_log_prob)(jax.random.split(key, num_draws))
-    log_p = jax.lax.map(target.log_density, z, batch_size=min(500, num_draws))
-    log_ratio = log_p - log_q
-    undefined = jnp.mean(jnp.isnan(log_ratio))
-    log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
-    usable: Bool[Array, ""] = jnp.any(jnp.isfinite(log_ratio)) & ~jnp.any(log_ratio == jnp.inf)
-    safe = jnp.where(usable, log_ratio, 0.0)
-    floor = jnp.max(safe) - 700.0 if safe.dtype == jnp.float64 else jnp.max(safe) - 80.0
-    log_weights, khat = psis_weights(jnp.maximum(safe, floor))
-    equal = jnp.max(safe) - jnp.min(safe) < 1e3 * jnp.finfo(safe.dtype).eps * (1 + jnp.max(jnp.abs(log_q)))
-    khat = jnp.where(equal, 0.0, khat)  # weights that differ by rounding alone have no tail to fit
-    weights = jnp.exp(log_weights)
-    mean_w, mean_q = weights @ z, jnp.mean(z, 0)
-    sd_w = jnp.sqrt(weights @ (z - mean_w) ** 2)
-    sd_q = jnp.std(z, 0)
-    batches = jax.nn.logsumexp(log_ratio.reshape(-1, BATCH), axis=1) - math.log(BATCH)
-    bad = jnp.where(usable, 0.0, jnp.inf)
-    return Weights(
-        z,
-        log_ratio,
-        log_weights,
-        jnp.where(usable, khat, jnp.inf),
-        jnp.where(usable, 1.0 / jnp.sum(weights**2), 0.0),
-        jnp.mean(log_ratio),
-        jnp.std(log_ratio) / math.sqrt(num_draws),
-        jnp.mean(batches),
-        jnp.std(batches) / math.sqrt(len(batches)),
-        jax.nn.logsumexp(log_ratio) - math.log(num_draws),
-        jnp.max(jnp.abs(mean_w - mean_q) / sd_w) + bad,
-        jnp.max(jnp.abs(jnp.log(sd_q / sd_w))) + bad,
-        undefined,
-    )
+
+def weigh_more(key: PRNGKey, q: Density, target: Any, first: Weights, times: int) -> Weights:
+    """`first` pooled with `times` further batches of as many draws, by the programs that made it."""
+    n = len(first.log_ratio)
+    batches = [_draw(jax.random.fold_in(key, i), q, target, n) for i in range(times)]
+    z, log_ratio = (np.concatenate(parts) for parts in zip((first.z, first.log_ratio), *batches, strict=True))
+    return summarise(jnp.asarray(z), jnp.asarray(log_ratio))
 
 
 def khat_threshold(num_draws: int) -> float:

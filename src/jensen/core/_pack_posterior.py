@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jensen.core import _plain
 from jensen.core.family import Density, Family
 from jensen.core.posterior import (
     DensityPosterior,
@@ -113,6 +114,19 @@ def unpack_family(spec: Any, name: str, arrays: Arrays, known: Mapping[str, type
     return q
 
 
+def _rebuilds(q: Family, known: Mapping[str, type[Family]]) -> bool:
+    """Whether loading will be able to build `q` again: better found out now than when the model is gone."""
+    if known.get(type(q).__name__) is not type(q):
+        return False
+    arrays: Arrays = {}
+    try:
+        spec = _plain.loads(_plain.dumps(pack_family(q, "q", arrays)))
+        unpack_family(spec, "q", arrays, known, q.dimension)
+    except (TypeError, ValueError, KeyError, NotImplementedError, AttributeError):
+        return False
+    return True
+
+
 def pack_posterior(posterior: Posterior, seed: int, arrays: Arrays) -> dict[str, Any]:
     """The posterior as plain data and arrays; what cannot be rebuilt without the model is stored as draws."""
     known, out = family_classes(), {}
@@ -137,7 +151,7 @@ def pack_posterior(posterior: Posterior, seed: int, arrays: Arrays) -> dict[str,
         case _:
             q = None
     standard = type(posterior) in (DensityPosterior, WeightedPosterior, DrawsPosterior, PointPosterior)
-    foreign = q is not None and known.get(type(q).__name__) is not type(q)
+    foreign = q is not None and not _rebuilds(q, known)
     if posterior.space.program is not None or not standard or foreign:
         for name in ("z", "log_weights", "chains", "diverging", "others"):
             arrays.pop(name, None)

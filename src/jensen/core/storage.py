@@ -9,7 +9,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 
 from jensen.core import _plain
@@ -21,11 +20,10 @@ from jensen.core._pack_posterior import (
     unpack_posterior,
     unpack_space,
 )
-from jensen.core.algorithm import StopCode
-from jensen.core.certificate import Certificate, Check
+from jensen.core._pack_records import pack_certificate, pack_run, unpack_certificate, unpack_run
 from jensen.core.errors import JensenError, StorageError
 from jensen.core.files import cause, pack_arrays
-from jensen.core.result import Fit, History, Run
+from jensen.core.result import Fit
 
 FORMAT = "jensen-fit"
 VERSION = 1

@@ -25,10 +25,10 @@ def describe(name: str) -> str:
 def load(name: str, **options: Any) -> dict[str, Any]:
     """The data set `name`, a dict of arrays.
 
-    It is looked for in the packages that Jensen depends on, then in the folder $JENSEN_DATA, and then downloaded from its
-    public original (https, a pinned version, checked against its SHA-256) into $JENSEN_CACHE or the platform's folder for
-    caches. Raises `UnknownName` for an unknown name, `InputError` for an unknown option, `DatasetError` where the data
-    are in none of these places or are damaged.
+    It is looked for in the packages that Jensen depends on, then in the folder $JENSEN_DATA, and then downloaded from
+    its public original (https, a pinned version, checked against its SHA-256) into $JENSEN_CACHE or the platform's
+    folder for caches. Raises `UnknownName` for an unknown name, `InputError` for an unknown option, `DatasetError`
+    where the data are in none of these places or are damaged.
     """
     entry = _entry(name)
     check_options(name, options, entry.options)
@@ -38,8 +38,8 @@ def load(name: str, **options: Any) -> dict[str, Any]:
             return entry.read(file, **options)
     places = " or ".join(place.describe() for place in entry.places)
     raise DatasetError(
-        f"The data set {name!r} is not here: it is found in {places}. Install the package, or set the environment variable "
-        f"JENSEN_DATA to the folder that holds the file. Source: {entry.source}"
+        f"The data set {name!r} is not here: it is found in {places}. Install the package, or set the environment "
+        f"variable JENSEN_DATA to the folder that holds the file. Source: {entry.source}"
     )
 
 

@@ -14,8 +14,8 @@ MISSING = ("", "NA", "NaN", "nan", "null")
 def read_table(path: str | Path) -> Any:
     """The polars frame in the CSV (`.csv`, `.tsv`, `.txt`) or Parquet (`.parquet`, `.pq`) file at `path`.
 
-    CSV is UTF-8 with one header line; empty fields, `NA`, `NaN`, `nan` and `null` are missing values. Types are inferred
-    from the whole file. Infinite values are kept: who uses a column decides about them.
+    CSV is UTF-8 with one header line; empty fields, `NA`, `NaN`, `nan` and `null` are missing values. Types are
+    inferred from the whole file. Infinite values are kept: who uses a column decides about them.
 
     Raises `InputError` for a file that is missing, empty, truncated, of another kind or not UTF-8, for rows of unequal
     length (with the line) and for two columns of one name.
@@ -88,8 +88,8 @@ def _decode(path: Path, data: bytes) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise InputError(
-            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}, line {line}. Save it as UTF-8, "
-            f"as with: iconv -f latin1 -t utf-8 {path.name}"
+            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}, line {line}. Save it as "
+            f"UTF-8, as with: iconv -f latin1 -t utf-8 {path.name}"
         ) from error
     if "\0" in text:
         raise InputError(

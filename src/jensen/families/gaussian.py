@@ -8,12 +8,13 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-from jensen.core import PRNGKey, Reparameterised
+from jensen.core import PRNGKey
+from jensen.families.bijective import Bijective, log_standard_normal
 
 _LOG_2PI = math.log(2 * math.pi)
 
 
-class Gaussian(Reparameterised):
+class Gaussian(Bijective):
     """N(m, S) with S = L L^T, L lower triangular with positive diagonal: d + d(d+1)/2 parameters, O(d^2) a draw.
 
     `mean`: shape (d,). `scale_tril`: L, shape (d, d); entries above the diagonal are ignored.
@@ -35,24 +36,18 @@ class Gaussian(Reparameterised):
     def noise(self, key: PRNGKey) -> Float[Array, " d"]:
         return jax.random.normal(key, self.mean.shape, self.mean.dtype)
 
-    def from_noise(self, eps: Float[Array, " d"]) -> Float[Array, " d"]:
-        return self.mean + jnp.tril(self.scale_tril) @ eps
+    def transform(self, u: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, ""]]:
+        return self.mean + jnp.tril(self.scale_tril) @ u, _log_det(self.scale_tril)
+
+    def inverse(self, z: Float[Array, " d"]) -> Float[Array, " d"]:
+        return solve_triangular(self.scale_tril, z - self.mean, lower=True)
 
     def log_prob(self, z: Float[Array, " d"]) -> Float[Array, ""]:
-        eps = solve_triangular(self.scale_tril, z - self.mean, lower=True)
-        return -0.5 * jnp.sum(eps**2) - self._log_normaliser()
-
-    def from_noise_and_log_prob(self, eps: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, ""]]:
-        z = self.from_noise(eps)
-        # the solve, not eps itself: the density of z must depend on the parameters as the sampled path does
-        return z, self.log_prob(z)
-
-    def _log_normaliser(self) -> Float[Array, ""]:
-        return 0.5 * self.dimension * _LOG_2PI + jnp.sum(jnp.log(jnp.abs(jnp.diagonal(self.scale_tril))))
+        return log_standard_normal(self.inverse(z)) - _log_det(self.scale_tril)
 
     def entropy(self) -> Float[Array, ""]:
         """H(q) = d/2 (1 + log 2 pi) + log det L, in nats."""
-        return 0.5 * self.dimension + self._log_normaliser()
+        return 0.5 * self.dimension * (1 + _LOG_2PI) + _log_det(self.scale_tril)
 
     def mean_and_cov(self) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
         """m and S."""
@@ -64,7 +59,7 @@ class Gaussian(Reparameterised):
         return cls(jnp.zeros(d), jnp.eye(d))
 
 
-class DiagonalGaussian(Reparameterised):
+class DiagonalGaussian(Bijective):
     """N(m, diag(s^2)), the mean-field family: 2 d parameters. `log_scale` holds log s, so that any value is valid."""
 
     mean: Float[Array, " d"]
@@ -77,12 +72,14 @@ class DiagonalGaussian(Reparameterised):
     def noise(self, key: PRNGKey) -> Float[Array, " d"]:
         return jax.random.normal(key, self.mean.shape, self.mean.dtype)
 
-    def from_noise(self, eps: Float[Array, " d"]) -> Float[Array, " d"]:
-        return self.mean + jnp.exp(self.log_scale) * eps
+    def transform(self, u: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, ""]]:
+        return self.mean + jnp.exp(self.log_scale) * u, jnp.sum(self.log_scale)
+
+    def inverse(self, z: Float[Array, " d"]) -> Float[Array, " d"]:
+        return (z - self.mean) * jnp.exp(-self.log_scale)
 
     def log_prob(self, z: Float[Array, " d"]) -> Float[Array, ""]:
-        eps = (z - self.mean) * jnp.exp(-self.log_scale)
-        return -0.5 * jnp.sum(eps**2) - 0.5 * self.dimension * _LOG_2PI - jnp.sum(self.log_scale)
+        return log_standard_normal(self.inverse(z)) - jnp.sum(self.log_scale)
 
     def entropy(self) -> Float[Array, ""]:
         """H(q) = d/2 (1 + log 2 pi) + sum log s, in nats."""
@@ -96,6 +93,10 @@ class DiagonalGaussian(Reparameterised):
     def from_config(cls, config: dict[str, Any]) -> "DiagonalGaussian":
         d = int(config["dimension"])
         return cls(jnp.zeros(d), jnp.zeros(d))
+
+
+def _log_det(scale_tril: Float[Array, "d d"]) -> Float[Array, ""]:
+    return jnp.sum(jnp.log(jnp.abs(jnp.diagonal(scale_tril))))
 
 
 def gaussian_from_cov(mean: Float[Array, " d"], cov: Float[Array, "d d"]) -> Gaussian:

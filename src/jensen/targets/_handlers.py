@@ -29,6 +29,10 @@ class Unobserve(Messenger):
 
     def process_message(self, msg: Any) -> None:
         if msg["type"] == "sample" and msg["name"] in self.names:
+            shape = jnp.shape(msg["value"])
+            batch = shape[: len(shape) - msg["fn"].event_dim]
+            if batch != msg["fn"].batch_shape:  # data that broadcast against the distribution, without a plate
+                msg["fn"] = msg["fn"].expand(batch)
             msg["value"], msg["is_observed"] = None, False
 
 

@@ -1,8 +1,8 @@
 """Reading of function calls and arithmetic, the parts of a formula that are evaluated on columns.
 
 `formulae` resolves a call such as `np.log(x)` by walking attributes of Python objects; here a function must stand in
-`FUNCTIONS`, and whatever could take unbounded time or memory (powers of whole numbers, text times a number, a basis of a million
-columns) is refused.
+`FUNCTIONS`, and whatever could take unbounded time or memory (powers of whole numbers, text times a number, a basis of
+a million columns) is refused.
 """
 
 from dataclasses import dataclass, field

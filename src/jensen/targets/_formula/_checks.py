@@ -1,5 +1,7 @@
 """Checks of design columns: constant and collinear columns, and enough rows."""
 
+from typing import Any
+
 import numpy as np
 
 from jensen.core import InputError
@@ -8,7 +10,9 @@ from jensen.core import InputError
 def check_rows(num_rows: int, num_columns: int) -> None:
     """Raise `InputError` unless there are more rows than coefficients (and two at least)."""
     if num_rows < max(2, num_columns + 1):
-        raise InputError(f"Too few rows: {num_rows} for {num_columns} coefficients; more rows than coefficients are needed")
+        raise InputError(
+            f"Too few rows: {num_rows} for {num_columns} coefficients; more rows than coefficients are needed"
+        )
 
 
 def check_columns(matrix: np.ndarray, labels: list[str], centred: bool) -> None:
@@ -30,8 +34,8 @@ def check_columns(matrix: np.ndarray, labels: list[str], centred: bool) -> None:
         names = ", ".join(repr(labels[i]) for i in np.flatnonzero(constant))
         raise InputError(f"Constant predictors: {names}. They say nothing beside the intercept: remove them")
     scaled = entered / np.linalg.norm(entered, axis=0)
-    r, pivots = qr(scaled, mode="r", pivoting=True)
-    r = r[: scaled.shape[1]]
+    factors: Any = qr(scaled, mode="r", pivoting=True)
+    r, pivots = factors[0][: scaled.shape[1]], factors[1]
     # Centring leaves errors of eps * size / norm in a column of large mean.
     rounding = max(1.0, float((size / np.linalg.norm(entered, axis=0)).max()))
     rank = int(np.sum(np.abs(np.diag(r)) > max(scaled.shape) * eps * rounding * abs(r[0, 0])))

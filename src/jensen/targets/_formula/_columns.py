@@ -122,6 +122,7 @@ def complete_rows(frame: Any, drop: bool) -> tuple[Any, np.ndarray]:
     }
     if any(infinite.values()):
         raise InputError(f"Infinite values in {_counts(infinite)}: correct them or make them missing")
+    frame = _without_unused_levels(frame)
     missing = frame.isna()
     counts = {name: int(missing[name].sum()) for name in frame.columns}
     kept = ~missing.any(axis=1).to_numpy()
@@ -134,13 +135,23 @@ def complete_rows(frame: Any, drop: bool) -> tuple[Any, np.ndarray]:
     if not kept.any():
         raise InputError(f"No row is complete: missing values in {_counts(counts)}")
     warnings.warn(
-        f"{int((~kept).sum())} of {len(kept)} rows dropped: missing values in {_counts(counts)}", stacklevel=4
+        f"{int((~kept).sum())} of {len(kept)} rows dropped: missing values in {_counts(counts)}", stacklevel=3
     )
     frame = frame[kept].reset_index(drop=True)
     for name in frame.columns:
         if types.is_string_dtype(frame[name].dtype):
             frame[name] = frame[name].astype(object)
-    return frame, kept
+    return _without_unused_levels(frame), kept
+
+
+def _without_unused_levels(frame: Any) -> Any:
+    """A level that never occurs would be a column of zeros."""
+    import pandas as pd
+
+    for name in frame.columns:
+        if isinstance(frame[name].dtype, pd.CategoricalDtype):
+            frame[name] = frame[name].cat.remove_unused_categories()
+    return frame
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -37,7 +37,7 @@ class Family(abc.ABC):
         """Default priors of the auxiliary parameters, from the response and its scale."""
         return ()
 
-    def check(self, y: np.ndarray, name: str) -> None:
+    def check(self, y: np.ndarray, name: str) -> None:  # noqa: B027 (every real y is allowed unless a family objects)
         """Raise `InputError` where y lies outside the support."""
 
     def scale(self, y: np.ndarray, centred: bool) -> float:
@@ -57,22 +57,22 @@ def _spread(y: np.ndarray, centred: bool) -> float:
 class Gaussian(Family):
     """y ~ N(eta, sigma^2)."""
 
-    def distribution(self, eta, auxiliary, trials):
+    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Array | None) -> Any:
         import numpyro.distributions as dist
 
         return dist.Normal(eta, auxiliary["sigma"])
 
-    def auxiliary(self, y, scale):
+    def auxiliary(self, y: np.ndarray, scale: float) -> tuple[Default, ...]:
         return (_sigma(scale),)
 
-    def check(self, y, name):
+    def check(self, y: np.ndarray, name: str) -> None:
         if np.ptp(y) == 0:
             raise InputError(f"The response {name!r} is constant ({y[0]:g}): there is nothing to explain")
 
-    def scale(self, y, centred):
+    def scale(self, y: np.ndarray, centred: bool) -> float:
         return _spread(y, centred)
 
-    def location(self, y):
+    def location(self, y: np.ndarray) -> float:
         return float(np.mean(y))
 
 
@@ -80,12 +80,12 @@ class Gaussian(Family):
 class Student(Gaussian):
     """y ~ Student t(nu, eta, sigma): a regression that outliers pull little."""
 
-    def distribution(self, eta, auxiliary, trials):
+    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Array | None) -> Any:
         import numpyro.distributions as dist
 
         return dist.StudentT(auxiliary["nu"], eta, auxiliary["sigma"])
 
-    def auxiliary(self, y, scale):
+    def auxiliary(self, y: np.ndarray, scale: float) -> tuple[Default, ...]:
         return (_sigma(scale), Default("nu", make_prior("gamma", 2.0, 0.1), (), "positive", "Juarez and Steel (2010)"))
 
 
@@ -97,12 +97,12 @@ def _sigma(scale: float) -> Default:
 class Bernoulli(Family):
     """P(y = 1) = logistic(eta)."""
 
-    def distribution(self, eta, auxiliary, trials):
+    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Array | None) -> Any:
         import numpyro.distributions as dist
 
         return dist.Bernoulli(logits=eta)
 
-    def check(self, y, name):
+    def check(self, y: np.ndarray, name: str) -> None:
         if not np.all((y == 0) | (y == 1)):
             raise InputError(
                 f"The family bernoulli needs a response of 0 and 1, {name!r} runs from {y.min():g} to {y.max():g}: "
@@ -114,12 +114,12 @@ class Bernoulli(Family):
 class Binomial(Family):
     """y ~ Binomial(trials, logistic(eta))."""
 
-    def distribution(self, eta, auxiliary, trials):
+    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Array | None) -> Any:
         import numpyro.distributions as dist
 
-        return dist.Binomial(trials, logits=eta)
+        return dist.Binomial(jnp.asarray(trials), logits=eta)
 
-    def check(self, y, name):
+    def check(self, y: np.ndarray, name: str) -> None:
         _check_counts(y, name, self.name)
 
 
@@ -127,15 +127,15 @@ class Binomial(Family):
 class Poisson(Family):
     """y ~ Poisson(exp(eta))."""
 
-    def distribution(self, eta, auxiliary, trials):
+    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Array | None) -> Any:
         import numpyro.distributions as dist
 
         return dist.Poisson(jnp.exp(eta))
 
-    def check(self, y, name):
+    def check(self, y: np.ndarray, name: str) -> None:
         _check_counts(y, name, self.name)
 
-    def location(self, y):
+    def location(self, y: np.ndarray) -> float:
         return float(np.log(max(np.mean(y), 1.0 / len(y))))
 
 
@@ -143,12 +143,12 @@ class Poisson(Family):
 class NegativeBinomial(Poisson):
     """y ~ NegativeBinomial of mean mu = exp(eta) and variance mu + mu^2 / alpha."""
 
-    def distribution(self, eta, auxiliary, trials):
+    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Array | None) -> Any:
         from jensen.targets._formula._negative_binomial import NegativeBinomialLog
 
         return NegativeBinomialLog(eta, auxiliary["alpha"])
 
-    def auxiliary(self, y, scale):
+    def auxiliary(self, y: np.ndarray, scale: float) -> tuple[Default, ...]:
         prior = make_prior("inverse_gamma", 0.4, 0.3)
         return (Default("alpha", prior, (), "positive", "avoids 0 and leaves the Poisson limit open, as brms"),)
 
@@ -157,17 +157,17 @@ class NegativeBinomial(Poisson):
 class Gamma(Family):
     """y ~ Gamma of mean exp(eta) and shape alpha: coefficient of variation 1 / sqrt(alpha)."""
 
-    def distribution(self, eta, auxiliary, trials):
+    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Array | None) -> Any:
         import numpyro.distributions as dist
 
         return dist.Gamma(auxiliary["alpha"], auxiliary["alpha"] * jnp.exp(-eta))
 
-    def auxiliary(self, y, scale):
+    def auxiliary(self, y: np.ndarray, scale: float) -> tuple[Default, ...]:
         shape = float(np.mean(y) ** 2 / np.var(y))
         prior = make_prior("half_student_t", 4.0, 2.5 * shape)
         return (Default("alpha", prior, (), "positive", "2.5 times the shape without predictors"),)
 
-    def check(self, y, name):
+    def check(self, y: np.ndarray, name: str) -> None:
         if not np.all(y > 0):
             raise InputError(
                 f"The family gamma needs a positive response, {name!r} runs from {y.min():g}: drop those rows, or use "
@@ -176,7 +176,7 @@ class Gamma(Family):
         if np.ptp(y) == 0:
             raise InputError(f"The response {name!r} is constant ({y[0]:g}): there is nothing to explain")
 
-    def location(self, y):
+    def location(self, y: np.ndarray) -> float:
         return float(np.log(np.mean(y)))
 
 
@@ -184,7 +184,7 @@ class Gamma(Family):
 class Ordered(Family):
     """P(y <= k) = logistic(cutpoints[k] - eta): cumulative logit, levels 0 .. K-1, no intercept."""
 
-    def distribution(self, eta, auxiliary, trials):
+    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Array | None) -> Any:
         import numpyro.distributions as dist
 
         return dist.OrderedLogistic(eta, auxiliary["cutpoints"])
@@ -194,8 +194,8 @@ def _check_counts(y: np.ndarray, name: str, family: str) -> None:
     bad = (y < 0) | (y != np.floor(y))
     if np.any(bad):
         raise InputError(
-            f"The family {family} needs counts 0, 1, 2, ..., {name!r} holds {y[bad][0]:g} in row {int(np.argmax(bad))}: "
-            "use gaussian or gamma for measurements"
+            f"The family {family} needs counts 0, 1, 2, ..., {name!r} holds {y[bad][0]:g} in row "
+            f"{int(np.argmax(bad))}: use gaussian or gamma for measurements"
         )
 
 

@@ -1,6 +1,7 @@
 """The NumPyro program of a formula: one function for all of them, whose argument holds the data and the layout."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -89,7 +90,7 @@ def regression_model(design: Design) -> None:
     layout = design.layout
     eta = design.zero if design.offset is None else design.zero + design.offset
     shift = jnp.zeros((), eta.dtype)
-    if layout.common:
+    if design.common is not None and design.mean is not None:
         beta = jnp.concatenate([jnp.ravel(_sample(design, term.name, term.shape)) for term in layout.common])
         eta = eta + design.common @ beta
         shift = design.mean @ beta
@@ -102,13 +103,13 @@ def regression_model(design: Design) -> None:
     numpyro.sample(layout.response, likelihood, obs=design.response)
 
 
-def _sample(design: Design, site: str, shape: tuple[int, ...]) -> Array:
+def _sample(design: Design, site: str, shape: tuple[int, ...]) -> Any:
     import numpyro
 
     return numpyro.sample(site, design.priors[site].distribution(shape))
 
 
-def _intercept(design: Design, shift: Float[Array, ""]) -> Float[Array, ""]:
+def _intercept(design: Design, shift: Float[Array, ""]) -> Any:
     """The intercept at the mean of the columns; the one at zero is recorded."""
     import numpyro
 
@@ -128,7 +129,7 @@ def _group_effects(design: Design, group: GroupLayout, rows: GroupDesign) -> Flo
         numpyro.deterministic(term.name, effects[:, 0] if term.scalar else effects)
         slopes.append(effects)
     shift = jnp.zeros((), eta.dtype)
-    if slopes:
+    if rows.columns is not None and rows.mean is not None:
         stacked = jnp.concatenate(slopes, axis=1)
         eta = eta + jnp.sum(rows.columns * stacked[rows.index], axis=1)
         shift = stacked @ rows.mean
@@ -161,11 +162,11 @@ def _auxiliary(design: Design, shift: Float[Array, ""]) -> dict[str, Array]:
 
 
 def _cutpoints(design: Design, shift: Float[Array, ""]) -> Float[Array, " cuts"]:
-    """Cutpoints whose level probabilities at the mean of the columns have a Dirichlet prior, as in rstanarm's stan_polr."""
+    """Cutpoints; the level probabilities at the mean of the columns have a Dirichlet prior, as in rstanarm's polr."""
     import numpyro
 
     levels = design.layout.num_levels
-    parts = numpyro.sample("cutpoints_simplex", design.priors["cutpoints"].distribution((levels,)))
+    parts = jnp.asarray(numpyro.sample("cutpoints_simplex", design.priors["cutpoints"].distribution((levels,))))
     below = jnp.cumsum(parts)[:-1]
     above = jnp.cumsum(parts[::-1])[::-1][1:]
     centred = jnp.log(below) - jnp.log(above)

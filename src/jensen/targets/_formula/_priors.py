@@ -38,7 +38,7 @@ KINDS = {
 
 
 class Prior(eqx.Module):
-    """The prior of one site: a `kind` of `KINDS` (static) and its parameters, array leaves of shape () or the site's."""
+    """The prior of one site: a `kind` of `KINDS` (static), and parameters, array leaves of shape () or the site's."""
 
     kind: str = eqx.field(static=True)
     parameters: tuple[Float[Array, "..."], ...]
@@ -144,16 +144,24 @@ def choose(defaults: Sequence[Default], given: Mapping[str, Any] | None) -> tupl
 def _read(specification: Any, default: Default) -> Prior:
     site = default.site
     if not isinstance(specification, tuple | list) or not specification or not isinstance(specification[0], str):
-        raise InputError(f"The prior of {site!r} must read ('normal', 0, 1), a name and its numbers: got {specification!r}")
+        raise InputError(
+            f"The prior of {site!r} must read ('normal', 0, 1), a name and its numbers: got {specification!r}"
+        )
     name, *values = specification
-    allowed = {k: v for k, v in KINDS.items() if v.support == default.support or (default.support, v.support) == ("real", "positive")}
+    allowed = {
+        k: v
+        for k, v in KINDS.items()
+        if v.support == default.support or (default.support, v.support) == ("real", "positive")
+    }
     if name not in KINDS:
         raise UnknownName("prior distribution", name, allowed)
     if name not in allowed:
         raise InputError(f"{site!r} is {default.support}: its prior is one of {', '.join(allowed)}, not {name}")
     kind = KINDS[name]
     if len(values) != len(kind.parameters):
-        raise InputError(f"The prior {name} of {site!r} takes ({', '.join(kind.parameters)}), got {len(values)} numbers")
+        raise InputError(
+            f"The prior {name} of {site!r} takes ({', '.join(kind.parameters)}), got {len(values)} numbers"
+        )
     for parameter, value in zip(kind.parameters, values, strict=True):
         _check_parameter(site, parameter, value, parameter in kind.positive, default.shape)
     return make_prior(name, *values)
@@ -167,4 +175,6 @@ def _check_parameter(site: str, parameter: str, value: Any, positive: bool, shap
     if array.shape not in ((), shape):
         raise InputError(f"{parameter} of the prior of {site!r} must have shape () or {shape}, got {array.shape}")
     if not np.all(np.isfinite(array)) or (positive and not np.all(array > 0)):
-        raise InputError(f"{parameter} of the prior of {site!r} must be {'positive and ' * positive}finite, got {value!r}")
+        raise InputError(
+            f"{parameter} of the prior of {site!r} must be {'positive and ' * positive}finite, got {value!r}"
+        )

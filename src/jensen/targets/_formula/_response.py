@@ -23,7 +23,9 @@ def read_response(formula: Formula, frame: Any, family: Family) -> ResponseData:
     values = _values(formula, frame, family)
     if not np.all(np.isfinite(values)):
         row = int(np.argmax(~np.isfinite(values)))
-        raise InputError(f"The response {response.name!r} is not finite in row {row}: its argument lies outside the domain")
+        raise InputError(
+            f"The response {response.name!r} is not finite in row {row}: its argument lies outside the domain"
+        )
     family.check(values, response.name)
     return ResponseData(values, None if response.trials is None else _trials(response, frame, values))
 
@@ -46,9 +48,8 @@ def _values(formula: Formula, frame: Any, family: Family) -> np.ndarray:
         levels = [str(level) for level in levels_of(column)]
         way = f": write {response.name}['{levels[-1]}'] ~ ... for the level that counts as 1"
         kind = "text, with levels " + ", ".join(map(repr, levels[:5])) + (", ..." if len(levels) > 5 else "")
-        raise InputError(
-            f"The response {response.name!r} is {kind}; {family.name} needs numbers{way if family.name == 'bernoulli' else ''}"
-        )
+        hint = way if family.name == "bernoulli" else ""
+        raise InputError(f"The response {response.name!r} is {kind}; {family.name} needs numbers{hint}")
     return column.to_numpy(dtype=float)
 
 
@@ -62,7 +63,8 @@ def _expression(formula: Formula, frame: Any) -> np.ndarray:
 
     with evaluating(formula.text):
         model = Model(response=model_description(formula.text).response)
-        matrix = np.asarray(DesignMatrices(model, frame, Environment([namespace()])).response.design_matrix, dtype=float)
+        response: Any = DesignMatrices(model, frame, Environment([namespace()])).response
+        matrix = np.asarray(response.design_matrix, dtype=float)
     if matrix.size != len(frame):
         raise InputError(f"The response {formula.response.name!r} must be one number a row, got shape {matrix.shape}")
     return matrix.reshape(len(frame))
@@ -73,7 +75,9 @@ def _trials(response: Response, frame: Any, successes: np.ndarray) -> np.ndarray
     bad = successes > trials
     if np.any(bad):
         row = int(np.argmax(bad))
-        raise InputError(f"{successes[row]:g} successes of {trials[row]:g} trials in row {row}: {response.name!r} is too large")
+        raise InputError(
+            f"{successes[row]:g} successes of {trials[row]:g} trials in row {row}: {response.name!r} is too large"
+        )
     return trials
 
 
@@ -101,11 +105,15 @@ def _ordered(frame: Any, response: Response) -> ResponseData:
             "category (pandas Categorical, polars Enum)"
         )
     if not ordered and np.any(column != np.floor(column)):
-        raise InputError(f"The family ordered needs whole numbers or an ordered category, {response.name!r} has fractions")
+        raise InputError(
+            f"The family ordered needs whole numbers or an ordered category, {response.name!r} has fractions"
+        )
     levels = levels_of(column)
     if len(levels) < 2:
         raise InputError(f"The family ordered needs two levels or more, {response.name!r} has {len(levels)}")
     if 10 * len(levels) > len(column) and len(levels) > 20:
-        raise InputError(f"{response.name!r} has {len(levels)} levels in {len(column)} rows: it is a measurement, not ordered")
+        raise InputError(
+            f"{response.name!r} has {len(levels)} levels in {len(column)} rows: it is a measurement, not ordered"
+        )
     code = {level: i for i, level in enumerate(levels)}
     return ResponseData(np.array([float(code[value]) for value in column]), num_levels=len(levels))

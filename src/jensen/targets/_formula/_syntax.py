@@ -7,6 +7,7 @@ must be read, and every name must be a column.
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from jensen.core import InputError, UnknownName
 from jensen.targets._formula._arithmetic import PROPORTIONS, Reader, Use
@@ -49,7 +50,7 @@ class Formula:
                 raise UnknownName("column", use.column, known)
 
 
-def parse(text: str) -> Formula:
+def parse(text: Any) -> Formula:
     """Read `text`, a formula `response ~ terms`. Raises `FormulaError`, with a caret at the place."""
     if not isinstance(text, str):
         raise InputError(f"A formula is text such as 'y ~ x + (1|g)', got {type(text).__name__}")
@@ -169,9 +170,9 @@ class _Parser(Reader):
         return count
 
     def signed(self, in_group: bool) -> int:
-        if sign := self.accept("-", "+"):
-            if self.token.kind != "number":
-                raise self.error("a sign may stand only before 0 and 1; write arithmetic in braces, as in '{-x}'", sign)
+        sign = self.accept("-", "+")
+        if sign and self.token.kind != "number":
+            raise self.error("a sign may stand only before 0 and 1; write arithmetic in braces, as in '{-x}'", sign)
         return self.factor(in_group)
 
     def operand(self, operator: Token) -> None:

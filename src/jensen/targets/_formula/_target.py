@@ -26,15 +26,15 @@ from jensen.targets._formula._model import (
 from jensen.targets._formula._priors import Default, PriorTable, choose
 from jensen.targets._formula._response import read_response, read_trials
 from jensen.targets._formula._syntax import Formula, parse
-from jensen.targets._formula._terms import Columns, Groups, Terms
+from jensen.targets._formula._terms import Columns, Terms
 from jensen.targets._numpyro import NumPyroTarget, from_numpyro
 
 
 class Origin:
     """What a target was made from: it rides along for tables and new rows, and never enters a compiled program.
 
-    Any two are equal, so that a target with other labels or other priors of equal kinds runs the same programs. A target
-    that comes *out* of a compiled function may thus carry the origin of the first one that went in.
+    Any two are equal, so that a target with other labels or other priors of equal kinds runs the same programs. A
+    target that comes *out* of a compiled function may thus carry the origin of the first one that went in.
     """
 
     def __init__(self, formula: Formula, terms: Terms, priors: PriorTable, rows_dropped: int):
@@ -51,13 +51,13 @@ class FormulaTarget(Target):
     """The posterior of a regression written as a formula; made by `from_formula`."""
 
     space: Space
-    model: NumPyroTarget
+    inner: NumPyroTarget
     origin: Origin = eqx.field(static=True)
 
     @property
-    def design_used(self) -> Design:
+    def fitted_design(self) -> Design:
         """The design of the rows that were fitted."""
-        return self.model.model.args[0]
+        return self.inner.model.args[0]
 
     @property
     def priors(self) -> PriorTable:
@@ -72,26 +72,26 @@ class FormulaTarget(Target):
     @property
     def labels(self) -> dict[str, tuple[tuple[str, ...], ...]]:
         """Names of the entries of each array site: a tuple of labels an axis."""
-        return _labels(self.design_used.layout, self.origin.terms)
+        return _labels(self.fitted_design.layout, self.origin.terms)
 
     def log_density(self, z: Float[Array, " d"]) -> Float[Array, ""]:
-        return self.model.log_density(z)
+        return self.inner.log_density(z)
 
     def start(self, key: PRNGKey) -> Float[Array, " d"]:
-        return self.model.start(key)
+        return self.inner.start(key)
 
     def observed(self) -> dict[str, Array]:
-        return self.model.observed()
+        return self.inner.observed()
 
     def diagnose(self, z: Float[Array, " d"]) -> str:
-        return self.model.diagnose(z)
+        return self.inner.diagnose(z)
 
     def predict(self, key: PRNGKey, z: Float[Array, " d"], design: Design | None = None) -> dict[str, Array]:
         """Responses drawn from the model at z, (n,) under the response's name; for the rows of `design` if given."""
-        model = self.model
+        inner = self.inner
         if design is not None:
-            model = eqx.tree_at(lambda t: t.model.args, model, (design,))
-        return model.predict(key, z)
+            inner = eqx.tree_at(lambda t: t.model.args, inner, (design,))
+        return inner.predict(key, z)
 
     def design(self, frame: Any) -> Design:
         """The design of new rows, for `predict`: the response is not needed.
@@ -99,7 +99,7 @@ class FormulaTarget(Target):
         Raises `UnknownName` for a missing column, `InputError` for missing or infinite values and for levels or groups
         that the fitted data do not have.
         """
-        origin, used = self.origin, self.design_used
+        origin, used = self.origin, self.fitted_design
         formula, table = origin.formula, as_table(frame)
         known = column_names(table)
         formula.check_columns(known, formula.right)
@@ -131,30 +131,30 @@ def from_formula(
 
         link(E[y]) = offset + Intercept + X beta + sum over grouping factors of Z u[group],   u = sd * standard normal
 
-    **Formula.** Wilkinson notation: `y ~ x * c + log(z) + {a / b} + poly(x, 3) + bs(t, df=5) + offset(log(e)) + (1 + x | g)`;
-    `p(k, n)` on the left for k successes of n trials, `y['yes']` for one level; nested groups `(1 | g/h)`. It is
-    read as untrusted text: only columns, numbers and a fixed list of functions may occur, and nothing is run as Python.
+    **Formula.** Wilkinson notation: `y ~ x * c + log(z) + {a / b} + poly(x, 3) + bs(t, df=5) + offset(log(e))` and
+    `(1 + x | g)`, nested `(1 | g/h)`; on the left `p(k, n)` for k successes of n trials, `y['yes']` for one level. It
+    is read as untrusted text: only columns, numbers and a fixed list of functions may occur, nothing is run as Python.
 
-    **Frame.** A polars or pandas DataFrame, a dict of arrays, or the path of a CSV or Parquet file. Text and categories are
-    factors (the first level is the reference); true/false are 0 and 1.
+    **Frame.** A polars or pandas DataFrame, a dict of arrays, or the path of a CSV or Parquet file. Text and categories
+    are factors (the first level is the reference); true/false are 0 and 1.
 
-    **Family.** `gaussian, student` (identity), `bernoulli, binomial` (logit), `poisson, negative_binomial, gamma` (log),
-    `ordered` (cumulative logit).
+    **Family.** `gaussian, student` (identity), `bernoulli, binomial` (logit), `poisson, negative_binomial, gamma`
+    (log), `ordered` (cumulative logit).
 
     **Priors.** Weakly informative and scaled to the data as in rstanarm and Bambi, see `.priors` for the table; change
-    one by its site: `priors={"x": ("normal", 0, 1), "1|g_sigma": ("exponential", 1.0)}` (`sd(g|Intercept)` is another name
-    of `1|g_sigma`). Columns are centred inside, and the prior of `Intercept` is for the intercept at the columns' means;
-    `Intercept` is reported at zero.
+    one by its site: `priors={"x": ("normal", 0, 1), "1|g_sigma": ("exponential", 1.0)}` (`sd(g|Intercept)` is another
+    name of `1|g_sigma`). Columns are centred inside, and the prior of `Intercept` is for the intercept at the columns'
+    means; `Intercept` is reported at zero.
 
-    **Group effects** are non-centred, with *independent* sds a factor, as in Bambi; rstanarm and brms give `(1 + x | g)` a
-    correlation matrix with an LKJ prior. Independence needs no further parameters, keeps every conditional prior
-    Gaussian, and is no claim about the origin of x here, for slopes' columns are centred where their factor's
-    intercept varies: `1|g_sigma` is the sd of the groups at the mean of x, `1|g` is reported at zero. With strong
-    correlation between intercepts at the mean and slopes, the prior is too wide, not wrong.
+    **Group effects** are non-centred, with *independent* sds a factor, as in Bambi; rstanarm and brms give
+    `(1 + x | g)` a correlation matrix with an LKJ prior. Independence needs no further parameters and keeps every
+    conditional prior Gaussian; it makes no claim about the origin of x here, for slopes' columns are centred where
+    their factor's intercept varies: `1|g_sigma` is the sd of the groups at the mean of x, while `1|g` is reported at
+    zero. Not for data where the correlation itself is asked for.
 
-    **Sites.** `Intercept` (`cutpoints` for ordered), each term by its name (a vector where it has several columns), `1|g`
-    and `x|g` with `1|g_sigma`, `x|g_sigma` and the standardised `1|g_offset`, `x|g_offset`; `sigma`, `nu`, `alpha` by
-    family. The response is observed under its own name, so that `predict` draws replicates.
+    **Sites.** `Intercept` (`cutpoints` for ordered), each term by its name (a vector where it has several columns),
+    `1|g` and `x|g` with `1|g_sigma`, `x|g_sigma` and the standardised `1|g_offset`, `x|g_offset`; `sigma`, `nu`,
+    `alpha` by family. The response is observed under its own name, so that `predict` draws replicates.
 
     Data are leaves: another frame with as many rows and groups compiles nothing.
 
@@ -170,7 +170,9 @@ def from_formula(
     parsed.check_columns(column_names(table), (*parsed.left, *parsed.right))
     both = {use.column for use in parsed.left} & {use.column for use in parsed.right}
     if both and parsed.response.trials is None:
-        raise InputError(f"{', '.join(map(repr, sorted(both)))} is both response and predictor: remove it from one side")
+        raise InputError(
+            f"{', '.join(map(repr, sorted(both)))} is both response and predictor: remove it from one side"
+        )
     rows = select(table, parsed.columns(), _categorical(parsed, family))
     rows, kept = complete_rows(rows, drop=missing == "drop")
     response = read_response(parsed, rows, distribution)
@@ -183,11 +185,9 @@ def from_formula(
     chosen, shown = choose(defaults, priors)
     values = _whole(response.values) if distribution.whole else _real(response.values)
     trials = None if response.trials is None else _whole(response.trials)
-    design = eqx.tree_at(
-        lambda d: (d.response, d.trials, d.priors), design, (values, trials, chosen), is_leaf=_is_none
-    )
-    model = from_numpyro(regression_model, design)
-    return FormulaTarget(model.space, model, Origin(parsed, terms, shown, int((~kept).sum())))
+    design = eqx.tree_at(lambda d: (d.response, d.trials, d.priors), design, (values, trials, chosen), is_leaf=_is_none)
+    inner = from_numpyro(regression_model, design)
+    return FormulaTarget(inner.space, inner, Origin(parsed, terms, shown, int((~kept).sum())))
 
 
 def _is_none(leaf: Any) -> bool:
@@ -205,7 +205,8 @@ def _layout(formula: Formula, family: str, terms: Terms, response: ResponseData)
         raise InputError("The family ordered has cutpoints in place of an intercept: leave out '0 +' and '- 1'")
     common = _term_layouts(terms.common) if terms.common is not None else ()
     groups = tuple(
-        GroupLayout(g.name, len(g.cells), g.effects.intercept, _term_layouts(g.effects, f"|{g.name}")) for g in terms.groups
+        GroupLayout(g.name, len(g.cells), g.effects.intercept, _term_layouts(g.effects, f"|{g.name}"))
+        for g in terms.groups
     )
     return Layout(family, formula.response.name, intercept and family != "ordered", common, groups, response.num_levels)
 
@@ -243,7 +244,7 @@ def _design(
     mean: Any,
     group_means: list[Any] | None,
 ) -> Design:
-    """The design without response and priors: of the fitted rows (`frame` None), or of new ones, centred by old means."""
+    """The design without response and priors: of the fitted rows (`frame` None), or of new ones, by the old means."""
     centred = layout.intercept or layout.num_levels > 0
     matrix, mean = _centre(terms.common.matrix(frame) if terms.common else None, centred, mean)
     offset = terms.common.offset(frame) if terms.common else None
@@ -254,9 +255,7 @@ def _design(
         index = group.index if frame is None else group.index_of(frame)
         groups.append(GroupDesign(_whole(index), columns, shift))
     zero = jnp.zeros(num_rows, jnp.result_type(float))
-    return Design(
-        layout, matrix, mean, tuple(groups), None if offset is None else _real(offset), None, None, zero, {}
-    )
+    return Design(layout, matrix, mean, tuple(groups), None if offset is None else _real(offset), None, None, zero, {})
 
 
 def _centre(matrix: np.ndarray | None, centred: bool, mean: Any) -> tuple[Any, Any]:
@@ -272,14 +271,19 @@ def _real(values: Any) -> Array:
 
 
 def _whole(values: Any) -> Array:
-    return jnp.asarray(np.asarray(values), jnp.result_type(int))
+    values = np.asarray(values)
+    dtype = jnp.result_type(int)
+    if values.size and values.max() > np.iinfo(dtype).max:
+        raise InputError(f"A count of {values.max():g} does not fit {dtype}: switch JAX to 64 bits (jax_enable_x64)")
+    return jnp.asarray(values, dtype)
 
 
 def _labels(layout: Layout, terms: Terms) -> dict[str, tuple[tuple[str, ...], ...]]:
     labels: dict[str, tuple[tuple[str, ...], ...]] = {}
+    common = {} if terms.common is None else terms.common.labels
     for term in layout.common:
         if not term.scalar:
-            labels[term.name] = (tuple(terms.common.labels[term.name]),)
+            labels[term.name] = (tuple(common[term.name]),)
     for group, source in zip(layout.groups, terms.groups, strict=True):
         names = tuple(source.labels())
         for term in group.terms:

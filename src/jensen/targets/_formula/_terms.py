@@ -17,7 +17,7 @@ from jensen.targets._formula._syntax import Formula
 
 @contextlib.contextmanager
 def evaluating(text: str) -> Iterator[None]:
-    """Errors of `formulae` as `InputError`; its prints and NumPy's warnings are dropped, values are checked afterwards."""
+    """Errors of `formulae` as `InputError`; its prints and NumPy's warnings are dropped, values are checked later."""
     try:
         with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -44,7 +44,7 @@ class Columns:
         self.text = text
         with evaluating(text):
             design = DesignMatrices(Model(*copy.deepcopy(terms)), frame, Environment([namespace()]))
-            self.common = design.common
+            self.common: Any = design.common
         self.names = [n for n, t in self.common.terms.items() if t.kind not in ("intercept", "offset")]
         self.offsets = [n for n, t in self.common.terms.items() if t.kind == "offset"]
         self.intercept = any(t.kind == "intercept" for t in self.common.terms.values())
@@ -88,7 +88,9 @@ def _require_known(name: str, values: list[Any], levels: Any) -> None:
     new = sorted({str(value) for value in values if value not in known})
     if new:
         shown = ", ".join(map(repr, new[:5])) + (f" and {len(new) - 5} more" if len(new) > 5 else "")
-        raise InputError(f"New levels of {name!r}: {shown}, which the fitted data do not have; drop their rows or fit again")
+        raise InputError(
+            f"New levels of {name!r}: {shown}, which the fitted data do not have; drop their rows or fit again"
+        )
 
 
 class Groups:
@@ -111,7 +113,7 @@ class Groups:
             _require_known(column, values, levels)
             code = {level: i for i, level in enumerate(levels)}
             codes.append(np.array([code[value] for value in values]))
-        return np.ravel_multi_index(codes, tuple(len(levels) for levels in self.levels))
+        return np.asarray(np.ravel_multi_index(codes, tuple(len(levels) for levels in self.levels)))
 
     def labels(self) -> list[str]:
         """A label a group: its levels, joined by ':'."""

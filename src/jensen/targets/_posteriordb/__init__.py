@@ -27,7 +27,7 @@ def posteriordb(name: str) -> NumPyroTarget:
 
     The density equals that of the Stan program up to a constant. Sites are named as posteriordb's parameters;
     what it calls transformed parameters are deterministic sites.
-    Raises `UnknownName` (which suggests the nearest), or `InputError` if `$JENSEN_DATA/posteriordb` cannot be read.
+    Raises `UnknownName` (which suggests the nearest), or `DatasetError` where the data are not below $JENSEN_DATA or are damaged.
     """
     full, data, entry = resolve(name)
     model = entry.load(full.split("-")[1])

@@ -1,56 +1,55 @@
-"""Reading the posteriordb archive under `$JENSEN_DATA/posteriordb`: data sets, reference draws and their summaries."""
+"""posteriordb's data sets, reference draws and their summaries, as the models want them."""
 
 import functools
-import json
 import os
-import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
-from jensen.core import InputError
+from jensen import datasets
 
-FILES = ("data.zip", "reference_draws.npz", "reference_summaries.json")
-_ORIGIN = "the public original is the GitHub repository stan-dev/posteriordb, commit 28f8d3d"
-_MAX_BYTES = 64 * 2**20  # a member of the archive unpacked; the largest in use has 2.3 MB
 _COUNTS = frozenset({"k", "age_discrete"})  # fields that Stan declares as arrays of integers
 
 
-def folder() -> Path:
-    """The folder of the archive. Raises `InputError` if JENSEN_DATA is not set or files are missing."""
-    root = os.environ.get("JENSEN_DATA")
-    if not root:
-        raise InputError(
-            "posteriordb's data are not part of this package: set JENSEN_DATA to a folder that holds "
-            f"posteriordb/{{{','.join(FILES)}}}; {_ORIGIN}"
-        )
-    path = Path(root) / "posteriordb"
-    missing = [name for name in FILES if not (path / name).is_file()]
-    if missing:
-        raise InputError(f"{path} lacks {', '.join(missing)}: check JENSEN_DATA ({root}); {_ORIGIN}")
-    return path
-
-
 def data_set(name: str) -> dict[str, Any]:
-    """Fields of the data set `name`: arrays read-only, real unless Stan declares integers; sizes Python numbers.
+    """Fields of the data set `name`: arrays read-only, real unless Stan declares integers; sizes Python integers.
 
-    Raises `InputError` if the archive is missing or damaged, or has no such data set.
+    Raises `DatasetError` where the archive is not below $JENSEN_DATA or is damaged.
     """
-    return dict(_data_set(folder(), name))
+    return dict(_data_set(_place(), name))
+
+
+def reference_draws(name: str) -> Float[np.ndarray, "chain draw d"]:
+    """Reference draws of the posterior `name`, read-only. Raises `DatasetError` as `data_set` does."""
+    return _reference_draws(_place(), name)
+
+
+def reference_summary(name: str) -> dict[str, Any]:
+    """Names of the parameters, moments and effective sample sizes of the reference draws. Raises `DatasetError`."""
+    return _summaries(_place())[name]
+
+
+def _place() -> str | None:
+    """Where `datasets.load` will look: the key of the caches, so that another folder is read anew."""
+    return os.environ.get("JENSEN_DATA")
 
 
 @functools.lru_cache(maxsize=64)
-def _data_set(path: Path, name: str) -> dict[str, Any]:
-    try:
-        with zipfile.ZipFile(path / "data.zip") as archive:
-            member = archive.getinfo(f"{name}.json")
-            if member.file_size > _MAX_BYTES:
-                raise InputError(f"{path / 'data.zip'}: {member.filename} unpacks to {member.file_size} bytes: {_ORIGIN}")
-            fields = json.loads(archive.read(member))
-    except (zipfile.BadZipFile, KeyError, OSError, ValueError) as error:
-        raise _damaged(path / "data.zip", name, error) from error
-    return {field: _value(field, value) for field, value in fields.items()}
+def _data_set(place: str | None, name: str) -> dict[str, Any]:
+    return {field: _value(field, value) for field, value in datasets.load("posteriordb", data=name).items()}
+
+
+@functools.lru_cache(maxsize=64)
+def _reference_draws(place: str | None, name: str) -> Float[np.ndarray, "chain draw d"]:
+    draws = datasets.load("posteriordb/reference_draws", posterior=name)["draws"].astype(np.float64)
+    draws.setflags(write=False)
+    return draws
+
+
+@functools.lru_cache(maxsize=4)
+def _summaries(place: str | None) -> dict[str, Any]:
+    return datasets.load("posteriordb/reference_summaries")
 
 
 def _value(field: str, value: Any) -> Any:
@@ -59,36 +58,3 @@ def _value(field: str, value: Any) -> Any:
     array = np.asarray(value, np.int64 if field in _COUNTS else np.float64)
     array.setflags(write=False)
     return array
-
-
-def reference_draws(name: str) -> np.ndarray:
-    """Reference draws (10 chains, 1000 draws, d) of the posterior `name`, read-only."""
-    return _reference_draws(folder(), name)
-
-
-@functools.lru_cache(maxsize=64)
-def _reference_draws(path: Path, name: str) -> np.ndarray:
-    try:
-        with np.load(path / "reference_draws.npz", allow_pickle=False) as archive:
-            draws = archive[name].astype(np.float64)
-    except (zipfile.BadZipFile, KeyError, OSError, ValueError, EOFError) as error:
-        raise _damaged(path / "reference_draws.npz", name, error) from error
-    draws.setflags(write=False)
-    return draws
-
-
-def reference_summary(name: str) -> dict[str, Any]:
-    """Names of the parameters, moments and effective sample sizes of the full-precision reference draws."""
-    return _summaries(folder())[name]
-
-
-@functools.lru_cache(maxsize=4)
-def _summaries(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads((path / "reference_summaries.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise _damaged(path / "reference_summaries.json", "reference summaries", error) from error
-
-
-def _damaged(path: Path, name: str, error: Exception) -> InputError:
-    return InputError(f"Cannot read {name} from {path} ({type(error).__name__}: {error}): restore the file; {_ORIGIN}")

@@ -36,7 +36,7 @@ def reference(name: str) -> Reference:
     """The reference draws of the posterior `name` (or one of posteriordb's short names).
 
     The centred eight schools share the draws of the non-centred ones.
-    Raises `UnknownName`, or `InputError` if `$JENSEN_DATA/posteriordb` cannot be read.
+    Raises `UnknownName`, or `DatasetError` where the data are not below $JENSEN_DATA or are damaged.
     """
     full, data, entry = resolve(name)
     source = REFERENCES.get(full, full)
@@ -58,7 +58,9 @@ def flatten(name: str, draws: Mapping[str, Array | np.ndarray]) -> Float[np.ndar
     parts = []
     for site, columns in _columns(tuple(_data.reference_summary(REFERENCES.get(full, full))["parameters"])).items():
         if site not in draws:
-            raise InputError(f"Draws of {full} lack the site {site!r}: they hold {', '.join(map(repr, draws)) or 'none'}")
+            raise InputError(
+                f"Draws of {full} lack the site {site!r}: they hold {', '.join(map(repr, draws)) or 'none'}"
+            )
         value = np.asarray(draws[site])
         wanted = () if columns is None or isinstance(columns, int) else (len(columns),)
         if value.ndim == 0 or value.shape[1:] != wanted:

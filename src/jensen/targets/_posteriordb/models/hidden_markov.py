@@ -38,17 +38,12 @@ def hmm_drive_0(u: Float[Array, " t"], v: Float[Array, " t"], alpha: Float[Array
 def log_evidence(log_theta: Float[Array, "k k"], emission: Float[Array, "t k"]) -> Float[Array, ""]:
     """log sum over paths s of prod_t exp(emission[t, s_t]) prod_{t>1} theta[s_{t-1}, s_t]; every first state has weight 1.
 
-    The forward algorithm as a product of t matrices, multiplied in pairs: log2 t vector operations instead of t
-    dependent ones, for k times the arithmetic.
+    The forward algorithm in logs. A balanced product of the t matrices has depth log2 t, but on a CPU it takes twice the
+    time and four times the compilation (measured for t = 416, k = 2).
     """
-    steps = log_theta + emission[1:, None, :]
-    while steps.shape[0] > 1:
-        pairs = steps.shape[0] // 2
-        product = _log_matmul(steps[: 2 * pairs : 2], steps[1 : 2 * pairs : 2])
-        steps = jnp.concatenate([product, steps[2 * pairs :]])
-    return jax.nn.logsumexp(emission[0][:, None] + steps[0])
 
+    def forward(log_alpha, emission_t):
+        return jax.nn.logsumexp(log_alpha[:, None] + log_theta, axis=0) + emission_t, None
 
-def _log_matmul(a: Float[Array, "n k k"], b: Float[Array, "n k k"]) -> Float[Array, "n k k"]:
-    """log(exp(a) exp(b)), matrix by matrix."""
-    return jax.nn.logsumexp(a[:, :, :, None] + b[:, None, :, :], axis=2)
+    log_alpha, _ = jax.lax.scan(forward, emission[0], emission[1:])
+    return jax.nn.logsumexp(log_alpha)

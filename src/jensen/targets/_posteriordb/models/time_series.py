@@ -1,5 +1,6 @@
 """Autoregression and GARCH of a series y_1..y_T. Stan User's Guide, time-series models."""
 
+import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
@@ -33,12 +34,10 @@ def garch11(y: Float[Array, " t"], sigma1: Float[Array, ""]) -> None:
 
 
 def discounted_sum(x: Float[Array, " t"], rate: Float[Array, ""]) -> Float[Array, " t"]:
-    """s_t = x_t + rate s_{t-1}, s_0 = 0, in ceil(log2 t) vector operations instead of t dependent ones.
+    """s_t = x_t + rate s_{t-1}, s_0 = 0. The plain recursion: an associative scan is slower on a CPU at t = 200."""
 
-    After round r the sum holds the last 2^r terms: s <- s + rate^(2^r) shift(s, 2^r).
-    """
-    shift = 1
-    while shift < x.shape[0]:
-        x = x.at[shift:].add(rate * x[:-shift])
-        rate, shift = rate * rate, 2 * shift
-    return x
+    def add(s, x_t):
+        s = x_t + rate * s
+        return s, s
+
+    return jax.lax.scan(add, jnp.zeros((), x.dtype), x)[1]

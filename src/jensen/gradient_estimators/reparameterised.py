@@ -1,0 +1,31 @@
+"""The pathwise gradient."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from jensen.core import Estimate, GradientEstimator, PRNGKey, Reparameterised
+from jensen.gradient_estimators._draws import Evaluated, Function, draw_noise, standard_error
+
+
+class Reparameterisation(GradientEstimator):
+    """grad E_q[f] = E_eps[grad f(q, z(eps))]: draws are functions of noise, and the gradient runs through both q and z.
+
+    Unbiased for every f that is differentiable in z and q. Cost: `num_draws` gradients of f.
+
+    Source: Kingma and Welling (2014); Rezende, Mohamed and Wierstra (2014).
+    """
+
+    needs: ClassVar[type] = Reparameterised
+    num_draws: int = eqx.field(static=True, default=16)
+
+    def expectation(self, key: PRNGKey, q: Reparameterised, f: Function) -> Estimate:
+        def value(eps):
+            z, log_q = q.from_noise_and_log_prob(eps)
+            return f(Evaluated(q, z, log_q), z)
+
+        values = jax.vmap(value)(draw_noise(key, q, self.num_draws))
+        mean = jnp.mean(values)
+        return Estimate(mean, mean, standard_error(values))

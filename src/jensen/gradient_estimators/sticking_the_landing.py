@@ -1,0 +1,39 @@
+"""The pathwise gradient without the score term."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from jensen.core import Estimate, GradientEstimator, PRNGKey, Reparameterised
+from jensen.gradient_estimators._draws import Evaluated, Function, draw_noise, standard_error
+
+
+class StickingTheLanding(GradientEstimator):
+    """grad E_q[f(q, z)] = E_eps[(grad_theta z(eps))^T d f(q, z) / d z]: parameters of q inside f are held constant.
+
+    Unbiased where E_q[grad_theta f(q, z)] at fixed z is zero: for f = log q(z) - log p(z), since the score has mean
+    zero, and then of variance zero where q = p. Biased for other f (an importance-weighted bound, a variance).
+    Cost: `num_draws` gradients of f, and of a flow also an inverse pass a draw.
+
+    Source: Roeder, Wu and Duvenaud (2017).
+    """
+
+    needs: ClassVar[type] = Reparameterised
+    num_draws: int = eqx.field(static=True, default=16)
+
+    def expectation(self, key: PRNGKey, q: Reparameterised, f: Function) -> Estimate:
+        still = jax.lax.stop_gradient(q)
+
+        def value(eps):
+            z, log_q = q.from_noise_and_log_prob(eps)
+            path = still.log_prob(z)
+            # the value of the forward pass, the gradient of the inverse one: a flow whose inverse loses digits must not
+            # make its own objective look better
+            log_q = jax.lax.stop_gradient(log_q - path) + path
+            return f(Evaluated(still, z, log_q), z)
+
+        values = jax.vmap(value)(draw_noise(key, q, self.num_draws))
+        mean = jnp.mean(values)
+        return Estimate(mean, mean, standard_error(values))

@@ -1,0 +1,1 @@
+"""Targets made of targets: one file each."""
