@@ -38,7 +38,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/jensen fit $(DEMO) --out demo --seed 0
+	$(BIN)/jensen fit $(DEMO) --out demo --seed 0 --overwrite
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 $(ARGS)

@@ -5,6 +5,7 @@ public classes; `<!-- api: jensen.targets -->` an entry for each name in `__all_
 the change log.
 """
 
+import dataclasses
 import importlib
 import inspect
 import re
@@ -138,9 +139,31 @@ def synthetic() -> str:
 
 
 def api(module_name: str) -> str:
-    """An entry for each public class and function of a module."""
-    entries = [name for name, value in public(module_name) if not inspect.ismodule(value)]
-    return "\n\n".join(f"::: {module_name}.{name}" for name in entries)
+    """An entry for each public class and function of a module; classes with their settings and defaults."""
+    entries = []
+    for name, value in public(module_name):
+        if inspect.ismodule(value):
+            continue
+        entries.append(f"::: {module_name}.{name}")
+        if dataclasses.is_dataclass(value) and not inspect.isabstract(value):
+            entries.append(f"```text\n{constructor(value)}\n```")
+    return "\n\n".join(entries)
+
+
+def constructor(cls: Any) -> str:
+    """A dataclass as it is called: fields in order, with their defaults."""
+    parts = []
+    for field in dataclasses.fields(cls):
+        if not field.init:
+            continue
+        if field.default is not dataclasses.MISSING:
+            parts.append(f"{field.name}={field.default!r}")
+        elif field.default_factory is not dataclasses.MISSING:
+            parts.append(f"{field.name}={field.default_factory()!r}")
+        else:
+            parts.append(field.name)
+    call = f"{cls.__name__}({', '.join(parts)})"
+    return call if len(call) <= 90 else f"{cls.__name__}(\n    " + ",\n    ".join(parts) + ",\n)"
 
 
 def changes() -> str:

@@ -6,11 +6,13 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
+import tests.typecheck  # noqa: F401  the hook looks it up by name
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
-install_import_hook("jensen", "beartype.beartype")
+install_import_hook("jensen", "tests.typecheck.check")
 
 
 @pytest.fixture(params=range(5), ids=lambda seed: f"seed{seed}")

@@ -1,15 +1,25 @@
 """Jensen: approximate Bayesian inference by variational principles. A model and data in, a certified posterior out.
 
-    import jensen as jn
-    fit = jn.fit(model, data, key=jax.random.key(0))     # a NumPyro model, or any jensen target
-    fit.certificate.passed, fit.posterior.sample(key, 1000)
+import jensen as jn
+fit = jn.fit(model, data, key=jax.random.key(0))     # a NumPyro model, or any jensen target
+fit.certificate.passed, fit.posterior.sample(key, 1000)
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jensen import algorithms, certificate, core, datasets, families, gradient_estimators, metrics, objectives, targets
+    from jensen import (
+        algorithms,
+        certificate,
+        core,
+        datasets,
+        families,
+        gradient_estimators,
+        metrics,
+        objectives,
+        targets,
+    )
     from jensen._ladder import fit
     from jensen._run import Plateau, run
     from jensen.certificate import certify

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from jensen._run import Outcome, drive
-from jensen.algorithms import BatchMatch, Laplace
+from jensen.algorithms import NUTS, BatchMatch, GradientVI, Laplace, LaplaceMixture
+from jensen.algorithms.nuts import Dense, Diagonal
 from jensen.certificate import Modes, certify, certify_weights, modes_of, search, weigh
 from jensen.certificate.modes import MAX_DIMENSION
 from jensen.certificate.weights import weigh_more
@@ -20,7 +21,6 @@ from jensen.core import (
     DensityPosterior,
     Fit,
     InputError,
-    NonFiniteDensity,
     Posterior,
     PRNGKey,
     Run,
@@ -31,10 +31,16 @@ from jensen.core import (
     stream,
 )
 from jensen.core.random import CERTIFY, RESTART, SEARCH
+from jensen.families import FlowBuilder
+from jensen.families.bijective import Bijective
 
 GOOD_KHAT = 0.5  # below it a density's own draws will do; up to 0.7 they are resampled by their weights
 FEWEST_WEIGHTED = 2000.0  # effective draws of a resampled posterior: quantile widths within about 4 %
 MORE_BATCHES = 4
+USELESS_KHAT = 1.5  # a density whose weights are worse is no place to start from
+BAD_KHAT = 1.0  # a Gaussian whose weights are worse (no finite mean) is no preconditioner: a flow is
+CHAINS = 8
+DENSE = 50  # up to here the sampler learns a dense metric
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,24 +59,102 @@ class Attempt:
 
 
 @dataclasses.dataclass(frozen=True)
+class Climb:
+    """How far the ladder has come: the target, the attempts so far, and the modes that the first rung found."""
+
+    target: Target
+    tried: tuple[Attempt, ...] = ()
+    modes: Modes | None = None
+
+    @property
+    def best(self) -> Attempt | None:
+        """The attempt whose density is the best start so far."""
+        useful = [a for a in self.tried if _khat(a) < USELESS_KHAT and not _misses_modes(a)]
+        return max(useful, key=lambda a: a.certificate.elbo or -np.inf) if useful else None
+
+    @property
+    def start(self) -> Posterior | None:
+        """The density of highest ELBO so far, to begin the next rung from; None if none is of use.
+
+        One that misses modes, or whose weights have hardly any finite moment, would only mislead.
+        """
+        if self.best is None:
+            return None
+        posterior = self.best.posterior
+        if isinstance(posterior, WeightedPosterior) and posterior.proposal is not None:
+            return DensityPosterior(posterior.space, posterior.proposal)
+        return posterior
+
+    @property
+    def several_modes(self) -> bool:
+        """Whether a check of missed modes has failed: one mode's density will not do."""
+        return any(_misses_modes(a) for a in self.tried)
+
+
+def _khat(attempt: Attempt) -> float:
+    khat, elbo = attempt.certificate.khat, attempt.certificate.elbo
+    return np.inf if khat is None or elbo is None or not np.isfinite(elbo) else khat
+
+
+def _misses_modes(attempt: Attempt) -> bool:
+    return any(c.name == "missed modes" and c.holds is False for c in attempt.certificate.checks)
+
+
+@dataclasses.dataclass(frozen=True)
 class Rung:
-    """A step of the ladder: `make(target, best)` gives the algorithm, or None where the rung does not apply."""
+    """A step of the ladder: `make(climb)` gives the algorithm, or None where the rung does not apply."""
 
     name: str
-    make: Callable[[Target, Sequence[Attempt]], Algorithm | None]
+    make: Callable[[Climb], Algorithm | None]
     steps: int | None = None
 
 
-def _laplace(target: Target, tried: Sequence[Attempt]) -> Algorithm | None:
-    d = target.space.dimension
+def _laplace(climb: Climb) -> Algorithm | None:
+    d = climb.target.space.dimension
     return Laplace(num_starts=8 if d <= 50 else 4) if d <= MAX_DIMENSION else None
 
 
-def _batch_match(target: Target, tried: Sequence[Attempt]) -> Algorithm | None:
-    return BatchMatch()
+def _mixture(climb: Climb) -> Algorithm | None:
+    return LaplaceMixture(Laplace(num_starts=16)) if climb.several_modes else None
 
 
-LADDER = (Rung("Laplace", _laplace), Rung("Gaussian", _batch_match, 100))
+def _gaussian(climb: Climb) -> Algorithm | None:
+    return None if climb.several_modes else BatchMatch()
+
+
+def _flow(climb: Climb) -> Algorithm | None:
+    return None if climb.several_modes else GradientVI(family=FlowBuilder(), learning_rate=3e-3)
+
+
+def _gaussian_sampler(climb: Climb) -> Algorithm | None:
+    """NUTS in the coordinates of a Gaussian, where that is near enough to be of help."""
+    if climb.best is None or _khat(climb.best) > BAD_KHAT:
+        return None
+    return _nuts(climb, 0.95)
+
+
+def _flow_sampler(climb: Climb) -> Algorithm:
+    """NUTS in the coordinates of the best bijective family so far, from dispersed points where there is none."""
+    return _nuts(climb, 0.95)
+
+
+def _nuts(climb: Climb, acceptance: float) -> Algorithm:
+    best = climb.start
+    transport = best.q if isinstance(best, DensityPosterior) and isinstance(best.q, Bijective) else None
+    metric = Dense() if climb.target.space.dimension <= DENSE else Diagonal()
+    return NUTS(
+        chains=CHAINS, transport=transport, metric=metric, warmup=0.4, target_acceptance=acceptance, max_doublings=8
+    )
+
+
+LADDER = (
+    Rung("Laplace", _laplace),
+    Rung("mixture", _mixture),
+    Rung("Gaussian", _gaussian, 100),
+    Rung("NUTS", _gaussian_sampler, 1000),
+    Rung("flow", _flow, 3000),
+    Rung("flow NUTS", _flow_sampler, 1500),
+)
 
 
 def fit(
@@ -84,8 +168,9 @@ def fit(
 ) -> Fit:
     """Fit a target, or a NumPyro model called with `*args` and `**kwargs`, and certify the result.
 
-    The rungs, each started from the best result before it: mode and Laplace; a full-rank Gaussian by batch and match; a
-    flow; preconditioned NUTS; SMC. After each one the result is certified with fresh draws; where the importance weights of
+    The rungs, each started from the best result before it: mode and Laplace; a mixture of Laplace approximations, if the
+    first rung met several modes; a full-rank Gaussian by batch and match; NUTS preconditioned by it; a flow; NUTS
+    preconditioned by the flow. After each one the result is certified with fresh draws; where the importance weights of
     a density are usable but not flat (0.5 < k-hat < 0.7, or moments off) its draws are resampled by them. The first
     certified result is returned. If none is, the one with the fewest failed checks is, and its certificate says so.
 
@@ -103,29 +188,30 @@ def fit(
     if time_limit is not None and not time_limit > 0:
         raise InputError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
     target = _as_target(model, args, kwargs)
-    began, tried, modes = time.perf_counter(), [], None
+    began, climb = time.perf_counter(), Climb(target)
     for i, rung in enumerate(ladder):
         left = None if time_limit is None else time_limit - (time.perf_counter() - began)
-        if tried and left is not None and left <= 0:
+        if climb.tried and left is not None and left <= 0:
             break
-        algorithm = rung.make(target, tried)
+        algorithm = rung.make(climb)
         if algorithm is None:
             continue
         rung_key = jax.random.fold_in(stream(key, RESTART), i)
-        start = _start(tried)
+        limit = None if left is None else max(left, 1e-3)
         outcome = drive(
-            algorithm, target, key=rung_key, steps=rung.steps, start=start, time_limit=left and max(left, 1e-3), progress=progress
+            algorithm, target, key=rung_key, steps=rung.steps, start=climb.start, time_limit=limit, progress=progress
         )
-        if modes is None and target.space.dimension <= MAX_DIMENSION:
-            modes = _modes(outcome, target, key)
-        tried.append(judge(outcome, target, rung_key, modes))
-        if tried[-1].certificate.passed or outcome.run.stop is StopCode.INTERRUPTED:
+        if climb.modes is None and target.space.dimension <= MAX_DIMENSION:
+            climb = dataclasses.replace(climb, modes=_modes(outcome, target, key))
+        attempt = judge(outcome, target, rung_key, climb.modes)
+        climb = dataclasses.replace(climb, tried=(*climb.tried, attempt))
+        if attempt.certificate.passed or outcome.run.stop is StopCode.INTERRUPTED:
             break
-    if not tried:
+    if not climb.tried:
         raise InputError("The ladder has no rung that applies to this target")
-    best = min(reversed(tried), key=lambda a: a.failures)
-    runs = tuple(a.run for a in tried if a is not best) + (best.run,)
-    return Fit(best.posterior, _with_bound(best.certificate, tried), runs, about(key, target))
+    best = min(reversed(climb.tried), key=lambda a: a.failures)
+    runs = (*(a.run for a in climb.tried if a is not best), best.run)
+    return Fit(best.posterior, _with_bound(best.certificate, climb.tried), runs, about(key, target))
 
 
 def judge(outcome: Outcome, target: Target, key: PRNGKey, modes: Modes | None) -> Attempt:
@@ -152,18 +238,6 @@ def judge(outcome: Outcome, target: Target, key: PRNGKey, modes: Modes | None) -
     seconds = outcome.run.seconds + time.perf_counter() - began
     run = dataclasses.replace(outcome.run, verdict=verdict, certificate=certificate, seconds=seconds)
     return Attempt(posterior, certificate, run)
-
-
-def _start(tried: Sequence[Attempt]) -> Posterior | None:
-    """The density of highest ELBO so far, to start the next rung from."""
-    densities = [a for a in tried if a.certificate.elbo is not None]
-    if not densities:
-        return None
-    best = max(densities, key=lambda a: a.certificate.elbo or -np.inf)
-    posterior = best.posterior
-    if isinstance(posterior, WeightedPosterior) and posterior.proposal is not None:
-        return DensityPosterior(posterior.space, posterior.proposal)
-    return posterior
 
 
 def _modes(outcome: Outcome, target: Target, key: PRNGKey) -> Modes:
@@ -214,4 +288,4 @@ def about(key: PRNGKey, target: Target) -> dict[str, Any]:
     }
 
 
-__all__ = ["LADDER", "Attempt", "NonFiniteDensity", "Rung", "fit", "judge"]
+__all__ = ["LADDER", "Attempt", "Climb", "Rung", "fit", "judge"]

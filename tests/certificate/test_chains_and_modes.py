@@ -43,7 +43,7 @@ def test_a_chain_elsewhere_fails(seed):
 @pytest.mark.parametrize("seed", range(5))
 def test_a_slow_chain_fails(seed):
     noise = _iid(seed)
-    chains = jax.lax.scan(lambda x, e: ((0.99 * x + 0.14 * e,) * 2), noise[:, 0], noise.swapaxes(0, 1))[1].swapaxes(0, 1)
+    chains = jax.lax.scan(lambda x, e: (0.99 * x + 0.14 * e,) * 2, noise[:, 0], noise.swapaxes(0, 1))[1].swapaxes(0, 1)
     assert not chain_checks(DrawsPosterior(SPACE, chains)).passed
 
 

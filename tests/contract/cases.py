@@ -37,6 +37,11 @@ class Case:
 
 
 CASES: dict[str, Case] = {
+    "Averaged": Case(lambda: algorithms.Averaged(algorithms.Laplace()), 30, EXACT),
     "BatchMatch": Case(lambda: algorithms.BatchMatch(), 100, EXACT),
+    "BestSoFar": Case(lambda: algorithms.BestSoFar(algorithms.Laplace()), 30, EXACT),
+    "GradientVI": Case(lambda: algorithms.GradientVI(learning_rate=0.05), 1500, NOISY),
     "Laplace": Case(lambda: algorithms.Laplace(), 30, EXACT),
+    "Restarts": Case(lambda: algorithms.Restarts(algorithms.Laplace(num_starts=1), 2), 30, EXACT),
+    "Then": Case(lambda: algorithms.Then(algorithms.Laplace(), algorithms.BatchMatch()), 100, EXACT),
 }

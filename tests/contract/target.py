@@ -1,9 +1,11 @@
 """The target that the contract tests share: a correlated Gaussian whose unknowns are named and partly constrained."""
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jensen.core import Scalar, Space, Target, Variable, positive, scalar_field
+from jensen.core import PRNGKey, Scalar, Space, Target, Variable, positive, scalar_field
 from jensen.families import Gaussian
 
 MEAN = (0.5, -1.0, 0.3, 0.1)
@@ -39,3 +41,18 @@ def broken_everywhere() -> CorrelatedGaussian:
     """The same with NaN as its mean: no start is finite."""
     target = correlated_gaussian()
     return CorrelatedGaussian(target.space, jnp.nan * target.mean, target.scale_tril, target.centre, 0.0)
+
+
+class NoisyGaussian(eqx.Module):
+    """A target of which only jittered versions can be seen, as a minibatched one."""
+
+    exact: CorrelatedGaussian
+
+    def realise(self, key: PRNGKey) -> CorrelatedGaussian:
+        shift = 1e-3 * jax.random.normal(key, self.exact.mean.shape, self.exact.mean.dtype)
+        return eqx.tree_at(lambda t: t.mean, self.exact, self.exact.mean + shift)
+
+
+def noisy(target: CorrelatedGaussian) -> NoisyGaussian:
+    """`target` seen through estimates: its mean is jittered by 0.001 at every step."""
+    return NoisyGaussian(target)

@@ -16,7 +16,14 @@ def _support(kind):
 
 
 SHAPES = dict.fromkeys(
-    ("corr_cholesky", "corr_matrix", "lower_cholesky", "softplus_lower_cholesky", "scaled_unit_lower_cholesky", "positive_definite"),
+    (
+        "corr_cholesky",
+        "corr_matrix",
+        "lower_cholesky",
+        "softplus_lower_cholesky",
+        "scaled_unit_lower_cholesky",
+        "positive_definite",
+    ),
     (3, 3),
 )
 

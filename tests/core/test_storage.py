@@ -29,8 +29,8 @@ from jensen.core import (
     WeightedPosterior,
     interval,
     positive,
+    storage,
 )
-from jensen.core import storage
 from jensen.core.storage import check_folder, load_fit, save_fit
 from jensen.core.stored import StoredPosterior
 from jensen.core.support import Support
@@ -47,7 +47,9 @@ SPACE = Space(
 )
 D = SPACE.dimension
 Q = Gaussian(jnp.arange(D) / 7.0, jnp.eye(D) + 0.1 * jnp.tril(jnp.ones((D, D))))
-CHECK = Check("k-hat", float("nan"), float("inf"), 0.7, False, "far modes", True, "Heavy <tail>.", "Use a flow.", "V. (2024)")
+CHECK = Check(
+    "k-hat", float("nan"), float("inf"), 0.7, False, "far modes", True, "Heavy <tail>.", "Use a flow.", "V. (2024)"
+)
 
 
 def a_fit(posterior=None, **changes):
@@ -78,7 +80,9 @@ POSTERIORS = {
 
 
 def same(a, b):
-    return all(np.array_equal(x, y, equal_nan=True) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+    return all(
+        np.array_equal(x, y, equal_nan=True) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
 
 
 @pytest.mark.parametrize("make", POSTERIORS.values(), ids=POSTERIORS.keys())
@@ -129,7 +133,10 @@ def test_a_model_with_deterministic_sites_is_stored_as_draws(kind, tmp_path):
     if kind == "density":
         posterior, count = DensityPosterior(target.space, Gaussian(jnp.zeros(2), 0.5 * jnp.eye(2))), 4000
     else:
-        posterior, count = DrawsPosterior(target.space, jax.random.normal(key, (3, 40, 2)), jnp.zeros((3, 40), bool)), 120
+        posterior, count = (
+            DrawsPosterior(target.space, jax.random.normal(key, (3, 40, 2)), jnp.zeros((3, 40), bool)),
+            120,
+        )
     loaded = load_fit(save_fit(a_fit(posterior), tmp_path / "out")).posterior
     assert isinstance(loaded, StoredPosterior)
     assert loaded.origin == type(posterior).__name__
@@ -259,7 +266,12 @@ def no_zip(arrays, file):
 def huge(arrays, file):
     np.savez(file, **arrays)
     with zipfile.ZipFile(file, "a") as archive:
-        archive.writestr("big.npy", b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000000,), }".ljust(128))
+        archive.writestr(
+            "big.npy",
+            b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000000,), }".ljust(
+                128
+            ),
+        )
 
 
 def cut(path):

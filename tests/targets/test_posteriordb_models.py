@@ -18,12 +18,11 @@ def test_hmm_evidence_is_the_sum_over_paths(key):
     theta_key, emission_key = jax.random.split(key)
     theta = np.asarray(jax.random.dirichlet(theta_key, jnp.ones(2), (2,)))
     emission = np.asarray(jax.random.normal(emission_key, (9, 2))) * 3
-    paths = [
-        np.exp(sum(emission[t, s] for t, s in enumerate(path)))
-        * np.prod([theta[a, b] for a, b in itertools.pairwise(path)])
-        for path in itertools.product(range(2), repeat=9)
-    ]
-    np.testing.assert_allclose(log_evidence(jnp.log(theta), jnp.asarray(emission)), np.log(np.sum(paths)), rtol=1e-12)
+    weights = []
+    for path in itertools.product(range(2), repeat=9):
+        emitted = np.exp(sum(emission[t, s] for t, s in enumerate(path)))
+        weights.append(emitted * np.prod([theta[a, b] for a, b in itertools.pairwise(path)]))
+    np.testing.assert_allclose(log_evidence(jnp.log(theta), jnp.asarray(emission)), np.log(np.sum(weights)), rtol=1e-12)
 
 
 def test_discounted_sum_is_its_power_series(key):
@@ -59,10 +58,8 @@ def test_forward_mode_gives_every_derivative(key):
 
     def looped(x):
         # A loop of traced length, which JAX refuses to differentiate in reverse.
-        once = jax.lax.while_loop(
-            lambda state: state[0] < 1 + 0 * x[0], lambda state: (state[0] + 1, plain(x)), (0.0, 0 * plain(x))
-        )
-        return once[1]
+        state = jax.lax.while_loop(lambda s: s[0] < 1 + 0 * x[0], lambda s: (s[0] + 1, plain(x)), (0.0, 0 * plain(x)))
+        return state[1]
 
     x, wrapped = jax.random.normal(key, (3,)), by_forward_mode(looped)
     scalar = lambda f: lambda x: (f(x) ** 2).sum()  # noqa: E731

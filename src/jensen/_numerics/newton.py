@@ -57,9 +57,9 @@ def newton_step(fn: Function, climb: Climb) -> tuple[Climb, Float[Array, ""]]:
     """One damped step of ascent, z + (|H| + lambda max|H|)^-1 g, and the Newton decrement sqrt(g^T |H|^-1 g) before it.
 
     |H| has the absolute eigenvalues of the Hessian, so that every direction is one of ascent; the damping lambda makes
-    it a short gradient step far from a mode. The step is taken, and lambda divided by ten, if all is finite there and the
-    density no lower; else lambda is multiplied by ten. The decrement is the distance to the mode in posterior standard
-    deviations; it is infinite before the first accepted step.
+    it a short gradient step far from a mode. The step is taken, and lambda divided by ten, if all is finite there and
+    the density no lower; else lambda is multiplied by ten. The decrement is the distance to the mode in posterior
+    standard deviations; it is infinite before the first accepted step.
     """
     eigenvalues, vectors = jnp.linalg.eigh(climb.hessian)
     size = jnp.abs(eigenvalues) + jnp.finfo(eigenvalues.dtype).tiny

@@ -41,7 +41,9 @@ def save(folder: Path, mark: str, trees: dict[str, Any], meta: dict[str, Any]) -
     """Write the array leaves of `trees` and the plain data `meta`, atomically."""
     arrays = {}
     for name, tree in trees.items():
-        for i, leaf in enumerate(leaf for leaf in jax.tree.leaves(tree) if eqx.is_array(leaf) or isinstance(leaf, np.ndarray)):
+        for i, leaf in enumerate(
+            leaf for leaf in jax.tree.leaves(tree) if eqx.is_array(leaf) or isinstance(leaf, np.ndarray)
+        ):
             arrays[f"{name}/{i}"] = np.asarray(leaf)
     header = json.dumps({"version": _VERSION, "fingerprint": mark, **meta}).encode()
     write_atomic(folder / _NAME, pack_arrays({**arrays, "header": np.frombuffer(header, np.uint8)}))
@@ -62,7 +64,9 @@ class Saved:
                 continue
             saved = self._arrays.get(f"{name}/{at}")
             if saved is None or saved.shape != leaf.shape or saved.dtype != leaf.dtype:
-                raise StorageError(f"The checkpoint's {name} has another structure than this run's: start in a new folder")
+                raise StorageError(
+                    f"The checkpoint's {name} has another structure than this run's: start in a new folder"
+                )
             leaves[i] = jnp.asarray(saved)
             at += 1
         return jax.tree.unflatten(treedef, leaves)

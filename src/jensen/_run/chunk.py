@@ -7,7 +7,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from jensen.core import Algorithm, Clock, Noisy, PointPosterior, PRNGKey, Step, StopCode, Target, at_step, finite_starts, stream
+from jensen.core import (
+    Algorithm,
+    Clock,
+    Noisy,
+    PointPosterior,
+    PRNGKey,
+    Step,
+    StopCode,
+    Target,
+    at_step,
+    finite_starts,
+    stream,
+)
 from jensen.core.random import BATCH, INIT, STEP
 
 NUM_STARTS = 8  # lanes of the search for a first point of finite density

@@ -124,8 +124,8 @@ class _Work:
     def chunk(self, target: Any, key: PRNGKey, size: int) -> None:
         """Advance to the next multiple of `size` or of the window, record, and guard."""
         until = min(self.t + size, (self.t // WINDOW + 1) * WINDOW, self.total)
-        bounds = tuple(jnp.asarray(n, jnp.int32) for n in (self.t, until, self.total))
-        state, taken, code, records = advance(self.algorithm, target, self.state, key, bounds, size)
+        start, end, total = (jnp.asarray(n, jnp.int32) for n in (self.t, until, self.total))
+        state, taken, code, records = advance(self.algorithm, target, self.state, key, (start, end, total), size)
         taken, code = int(taken), StopCode(int(code))
         self.state, self.t = state, self.t + taken
         self.records.append(jax.tree.map(lambda r: np.asarray(r)[:taken], records))
@@ -211,7 +211,7 @@ class _Work:
         return Outcome(posterior, run, self.state, self.algorithm)
 
 
-def settings(algorithm: Algorithm) -> dict[str, Any]:
+def settings(algorithm: eqx.Module) -> dict[str, Any]:
     """The settings of an algorithm as plain data, for records and reports."""
     out = {}
     for name, value in vars(algorithm).items():

@@ -28,7 +28,8 @@ def run(
 
     Args:
         algorithm: an instance of a class of `jensen.algorithms`, or of your own.
-        target: the posterior to approximate, or a noisy version of it (`targets.Minibatched`) where the algorithm takes one.
+        target: the posterior to approximate, or a noisy version of it (`targets.Minibatched`) where the algorithm takes
+        one.
         key: a typed JAX key; the same key gives the same result, bit for bit, whatever `chunk` is.
         steps: the limit of steps; the algorithm's own default where None.
         start: a posterior to begin from; else a point of finite density among 64 draws of `target.start`.

@@ -13,8 +13,8 @@ class Plateau:
     """Stop when the objective surely no longer improves by more than `tolerance` nats a quarter of the run so far.
 
     At step t the mean objective of (t/2, 3t/4] is compared with that of (3t/4, t]; the run is on a plateau if
-    improvement + 2 standard errors < tolerance + relative * |objective|. Windows grow with t, so that noise averages out
-    and slow progress is not taken for none; where noise hides the answer, the run goes on to its limit of steps.
+    improvement + 2 standard errors < tolerance + relative * |objective|. Windows grow with t, so that noise averages
+    out and slow progress is not taken for none; where noise hides the answer, the run goes on to its limit of steps.
 
     Raises `InputError` for a negative tolerance or `at_least` < 8.
     """
@@ -49,7 +49,7 @@ def _variance_of_mean(x: np.ndarray, batches: int = 10) -> float:
 
 
 def diverged(best: np.ndarray, window: np.ndarray) -> bool:
-    """Whether the objectives of `window` lie far above those of the best window: beyond 20 of its spreads and 10 nats."""
+    """Whether the objectives of `window` lie far above those of the best: beyond 20 of its spreads and 10 nats."""
     if not np.all(np.isfinite(best)):
         return False
     if not np.any(np.isfinite(window)):

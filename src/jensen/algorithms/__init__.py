@@ -5,14 +5,63 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jensen.algorithms.batch_match import BatchMatch
+    from jensen.algorithms.bures_wasserstein import BuresWassersteinGradient
+    from jensen.algorithms.derivatives import GradientDraws, HessianDraws
+    from jensen.algorithms.fixed_sample import FixedSampleVI
+    from jensen.algorithms.forward_backward import ForwardBackward
+    from jensen.algorithms.gradient_vi import GradientVI
     from jensen.algorithms.laplace import Laplace
+    from jensen.algorithms.laplace_mixture import LaplaceMixture
+    from jensen.algorithms.mode import Mode
+    from jensen.algorithms.natural_gradient import NaturalGradientVI
+    from jensen.algorithms.nuts import NUTS
+    from jensen.algorithms.pathfinder import MultiPathfinder, Pathfinder
+    from jensen.algorithms.wrappers.averaged import Averaged
+    from jensen.algorithms.wrappers.best_so_far import BestSoFar
+    from jensen.algorithms.wrappers.restarts import Restarts
+    from jensen.algorithms.wrappers.then import Then
 
 _MODULES = {
+    "Averaged": "wrappers.averaged",
     "BatchMatch": "batch_match",
+    "BestSoFar": "wrappers.best_so_far",
+    "BuresWassersteinGradient": "bures_wasserstein",
+    "FixedSampleVI": "fixed_sample",
+    "ForwardBackward": "forward_backward",
+    "GradientDraws": "derivatives",
+    "GradientVI": "gradient_vi",
+    "HessianDraws": "derivatives",
     "Laplace": "laplace",
+    "LaplaceMixture": "laplace_mixture",
+    "Mode": "mode",
+    "MultiPathfinder": "pathfinder",
+    "NUTS": "nuts",
+    "NaturalGradientVI": "natural_gradient",
+    "Pathfinder": "pathfinder",
+    "Restarts": "wrappers.restarts",
+    "Then": "wrappers.then",
 }
 
-__all__ = ["BatchMatch", "Laplace"]
+__all__ = [
+    "Averaged",
+    "BatchMatch",
+    "BestSoFar",
+    "BuresWassersteinGradient",
+    "FixedSampleVI",
+    "ForwardBackward",
+    "GradientDraws",
+    "GradientVI",
+    "HessianDraws",
+    "Laplace",
+    "LaplaceMixture",
+    "Mode",
+    "MultiPathfinder",
+    "NUTS",
+    "NaturalGradientVI",
+    "Pathfinder",
+    "Restarts",
+    "Then",
+]
 
 
 def __getattr__(name: str) -> Any:

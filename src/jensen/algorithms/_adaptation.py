@@ -13,8 +13,11 @@ SHRINKAGE = 5.0  # draws that the regularisation of the metric is worth (Stan)
 
 
 class Phase(eqx.Module):
-    """Where in the warm-up a step is. `adapting`: the step size moves; `learning`: draws count for the metric;
-    `window_ends`: the metric is replaced by that of the window's draws, after this step."""
+    """Where in the warm-up a step is.
+
+    `adapting`: the step size moves; `learning`: draws count for the metric; `window_ends`: the metric is replaced by
+    that of the window's draws, after this step. `num_warmup`: length of the warm-up.
+    """
 
     adapting: Bool[Array, ""]
     learning: Bool[Array, ""]
@@ -23,8 +26,11 @@ class Phase(eqx.Module):
 
 
 def phase(clock: Clock, warmup: Scalar) -> Phase:
-    """Stan's schedule, in proportion: of the first `warmup` share of the run, 7.5 % step size only, then windows of 2.5 %
-    doubling each time, the last ones merged, then 5 % step size only (1000 steps: 75, 25, 50, 100, 200, 500, 50)."""
+    """Stan's schedule, in proportion, over the first `warmup` share of the run.
+
+    7.5 % of it step size only; then windows, the first of 2.5 %, each twice as long as the one before, the last ones
+    merged; then 5 % step size only. For 1000 steps: 75; 25, 50, 100, 200, 500; 50.
+    """
     num_warmup = jnp.floor(warmup * clock.total.astype(warmup.dtype)).astype(jnp.int32)
 
     def share(fraction: float) -> Int[Array, ""]:
@@ -81,11 +87,15 @@ class Moments(eqx.Module):
 
 
 class Metric(eqx.Module):
-    """What shape the inverse mass matrix has."""
+    """What shape the inverse mass matrix has. It is kept by its factor C, a vector (diagonal) or lower triangular."""
 
     @abc.abstractmethod
     def initial(self, cov: Float[Array, "d d"]) -> Float[Array, "..."]:
-        """The inverse mass matrix for a covariance."""
+        """C for a given covariance."""
+
+    @abc.abstractmethod
+    def _factor(self, cov: Float[Array, "..."]) -> Float[Array, "..."]:
+        """C of a covariance in this shape."""
 
     @abc.abstractmethod
     def _product(self, a: Float[Array, "chains d"], b: Float[Array, "chains d"]) -> Float[Array, "..."]:
@@ -112,17 +122,20 @@ class Metric(eqx.Module):
         )
 
     def estimate(self, moments: Moments) -> Float[Array, "..."]:
-        """The regularised covariance of the draws: shrunk to 1e-3 I as by five draws of it."""
+        """C of the regularised covariance of the draws: shrunk to 1e-3 I as by five draws of it."""
         cov = moments.square / jnp.maximum(moments.count - 1, 1)
         share = moments.count / (moments.count + SHRINKAGE)
-        return share * cov + (1 - share) * 1e-3 * self._unit(moments.mean.shape[0])
+        return self._factor(share * cov + (1 - share) * 1e-3 * self._unit(moments.mean.shape[0]))
 
 
 class Diagonal(Metric):
     """A variance a coordinate."""
 
     def initial(self, cov: Float[Array, "d d"]) -> Float[Array, " d"]:
-        return jnp.diagonal(cov)
+        return jnp.sqrt(jnp.diagonal(cov))
+
+    def _factor(self, cov: Float[Array, " d"]) -> Float[Array, " d"]:
+        return jnp.sqrt(cov)
 
     def _product(self, a: Float[Array, "chains d"], b: Float[Array, "chains d"]) -> Float[Array, " d"]:
         return jnp.sum(a * b, 0)
@@ -135,7 +148,10 @@ class Dense(Metric):
     """A full covariance: d^2 a leapfrog step and d^3 a transition, for posteriors with strong correlations."""
 
     def initial(self, cov: Float[Array, "d d"]) -> Float[Array, "d d"]:
-        return cov
+        return jnp.linalg.cholesky(cov)
+
+    def _factor(self, cov: Float[Array, "d d"]) -> Float[Array, "d d"]:
+        return jnp.linalg.cholesky(cov)
 
     def _product(self, a: Float[Array, "chains d"], b: Float[Array, "chains d"]) -> Float[Array, "d d"]:
         return a.T @ b

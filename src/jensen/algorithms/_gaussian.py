@@ -11,7 +11,9 @@ from jensen._numerics.newton import value_gradient_hessian
 from jensen.core import DensityPosterior, PointPosterior, Posterior, PRNGKey, Scalar
 from jensen.families import DiagonalGaussian, Gaussian
 
-POINT_SCALE = 0.1  # standard deviation of the first q about a point: a point tells none, and too wide is the worse error
+POINT_SCALE = (
+    0.1  # standard deviation of the first q about a point: a point tells none, and too wide is the worse error
+)
 
 
 def start_gaussian(start: Posterior) -> Gaussian:
@@ -55,12 +57,33 @@ def expected_derivatives_stein(
 ) -> tuple[Scalar, Float[Array, " d"], Float[Array, "d d"]]:
     """As `expected_derivatives`, from gradients alone: E_q[hess log p] = E_q[S^-1 (z - m) grad log p^T] (Price, Stein).
 
-    The product is taken after subtracting the mean gradient (scaled to stay unbiased up to 1/num_draws) and symmetrised;
-    one gradient a draw, variance of order d / num_draws relative to the Hessian.
+    One gradient a draw. Antithetic pairs cancel the mean gradient out of the product, which is symmetrised; its relative
+    variance is of order d / num_draws. Unbiased.
     """
     noise = antithetic_noise(key, num_draws, q.dimension, q.mean.dtype)
     values, slopes = jax.vmap(jax.value_and_grad(target.log_density))(jax.vmap(q.from_noise)(noise))
-    gradient = jnp.mean(slopes, 0)
-    product = noise.T @ (slopes - gradient) / num_draws  # E[eps grad^T] = L^T E[hess]
+    product = noise.T @ slopes / num_draws  # E[eps grad^T] = L^T E[hess]
     hessian = solve_triangular(q.scale_tril, product, lower=True, trans="T")
-    return jnp.mean(values), gradient, 0.5 * (hessian + hessian.T)
+    return jnp.mean(values), jnp.mean(slopes, 0), 0.5 * (hessian + hessian.T)
+
+
+def stationarity(q: Gaussian, gradient: Float[Array, " d"], hessian: Float[Array, "d d"]) -> Scalar:
+    """sqrt(|L^T g|^2 + |L^T H L + I|_F^2) for g and H the expected derivatives of log p: 0 at a stationary q of the ELBO.
+
+    It does not change when z is transformed linearly: both terms are in units of q's standard deviations.
+    """
+    tril = q.scale_tril
+    curvature = tril.T @ hessian @ tril + jnp.eye(q.dimension, dtype=tril.dtype)
+    return jnp.sqrt(jnp.sum((tril.T @ gradient) ** 2) + jnp.sum(curvature**2))
+
+
+def bures_wasserstein_norm(q: Gaussian, gradient: Float[Array, " d"], hessian: Float[Array, "d d"]) -> Scalar:
+    """sqrt(|g|^2 + tr((H + S^-1) S (H + S^-1))): the norm of the Bures-Wasserstein gradient of KL(q || p)."""
+    factor = hessian @ q.scale_tril + solve_triangular(q.scale_tril, jnp.eye(q.dimension), lower=True, trans="T")
+    return jnp.sqrt(jnp.sum(gradient**2) + jnp.sum(factor**2))
+
+
+def lower_factor(root: Float[Array, "d k"]) -> Float[Array, "d d"]:
+    """L lower triangular with positive diagonal and L L^T = root root^T, by QR: no squared condition number."""
+    triangle = jnp.linalg.qr(root.T, mode="r").T
+    return triangle * jnp.where(jnp.diagonal(triangle) < 0, -1.0, 1.0)

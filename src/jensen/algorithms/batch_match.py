@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax
+import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 

@@ -1,6 +1,6 @@
 """Stochastic-gradient variational inference with any reparameterised family."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -42,17 +42,22 @@ class GradientState(eqx.Module):
 class GradientVI(Algorithm):
     """theta <- theta - r_t Adam(grad_theta objective(q_theta)), for any trainable family q_theta and any objective.
 
-    The rate r_t rises linearly over the first `warmup` steps, stays at `learning_rate`, and falls to zero as half a cosine
-    over the last `cooling` part of the run, so that the last iterate is as good as an average. A gradient longer than
-    `clip` times the running norm is cut to that length; one that is not finite is skipped, ten in a row are an error code.
+    The rate r_t rises linearly over the first `warmup` steps, stays at `learning_rate`, and falls to zero as half a
+    cosine over the last `cooling` part of the run, so that the last iterate is as good as an average. A gradient
+    longer than
+    `clip` times the running norm is cut to that length; one that is not finite, or whose objective is not, is skipped,
+    ten in a row are an error code.
 
     Args:
-        family: a builder (`families.FullRank()`, `MeanField()`, `LowRank(rank)`, `FlowBuilder()`), begun at the starting
-            posterior's Gaussian, or about a starting point with spread `scale`; or a family itself, trained from where it is.
+        family: a builder (`families.FullRank()`, `MeanField()`, `LowRank(rank)`, `FlowBuilder()`), begun at the
+            starting
+            posterior's Gaussian, or about a starting point with spread `scale`; or a family itself, trained from where
+            it is.
         objective: what is made small; `NegativeElbo()` by default, 16 draws with the sticking-the-landing estimator.
         learning_rate: Adam's step, about the change of a parameter a step; flows want 1e-3 to 5e-3.
 
-    Takes minibatches. Cost: the gradients of the objective's draws a step; thousands of steps. Where p is nearly Gaussian
+    Takes minibatches. Cost: the gradients of the objective's draws a step; thousands of steps. Where p is nearly
+    Gaussian
     `BatchMatch` is two orders faster; it is for flows, for large d with `LowRank`, and for minibatches.
 
     Raises `InputError` if the starting posterior has another dimension than a family given as such.
@@ -86,9 +91,13 @@ class GradientVI(Algorithm):
         else:
             q = self.family
         if q.dimension != d:
-            raise InputError(f"The family has dimension {q.dimension}, the target {d}: give a builder, or build it for {d}")
+            raise InputError(
+                f"The family has dimension {q.dimension}, the target {d}: give a builder, or build it for {d}"
+            )
         trainable, _ = q.partition()
-        return GradientState(q, _adam().init(trainable), jnp.zeros((), jnp.result_type(float)), jnp.zeros((), jnp.int32))
+        return GradientState(
+            q, _adam().init(trainable), jnp.zeros((), jnp.result_type(float)), jnp.zeros((), jnp.int32)
+        )
 
     def step(self, key: PRNGKey, state: GradientState, target: Any, clock: Clock) -> tuple[GradientState, Step]:
         trainable, rest = state.q.partition()
@@ -99,7 +108,7 @@ class GradientVI(Algorithm):
 
         gradient, estimate = jax.grad(surrogate, has_aux=True)(trainable)
         length = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(gradient)))
-        usable = jnp.isfinite(length)
+        usable = jnp.isfinite(length) & jnp.isfinite(estimate.value)
         known = jnp.where(state.norm > 0, state.norm, length)
         shrink = jnp.where(usable, jnp.minimum(1.0, self.clip * known / jnp.maximum(length, 1e-30)), 0.0)
         gradient = jax.tree.map(lambda g: jnp.where(usable, shrink * g, 0.0), gradient)
@@ -122,7 +131,7 @@ class GradientVI(Algorithm):
     def posterior(self, state: GradientState, draws: Any, space: Space) -> DensityPosterior:
         return DensityPosterior(space, state.q)
 
-    def cautious(self) -> Self:
+    def cautious(self) -> "GradientVI":
         return eqx.tree_at(lambda a: a.learning_rate, self, 0.5 * self.learning_rate)
 
 

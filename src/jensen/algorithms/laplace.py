@@ -37,14 +37,15 @@ class LaplaceState(eqx.Module):
 class Laplace(Algorithm):
     """q = N(z*, (-H)^-1), with z* the mode of log p and H its Hessian there.
 
-    Damped Newton, z <- z + (|H| + lambda I)^-1 grad log p, from `num_starts` points at once (the starting points of the loop, or draws of `start`), with |H| the Hessian with
+    Damped Newton, z <- z + (|H| + lambda I)^-1 grad log p, from `num_starts` points at once (the starting points of the
+    loop, or draws of `start`), with |H| the Hessian with
     absolute eigenvalues: ascent in every direction, quadratic convergence near a mode. Of the modes found, that of the
     largest Laplace mass log p(z*) + d/2 log 2 pi - 1/2 log det(-H) is taken. Eigenvalues of -H that are not positive (a
-    ridge, a saddle) are lifted to a small share of the largest, so that a density always comes out; whether it is any good
-    is for the certificate to say.
+    ridge, a saddle) are lifted to a small share of the largest, so that a density always comes out; whether it is any
+    good is for the certificate to say.
 
-    Needs second derivatives: d gradients and one eigendecomposition (d^3) a step and start. Not for d above a few hundred
-    (use `Mode` and `BatchMatch`), nor where the mode is far from the mass (funnels, hierarchical scales).
+    Needs second derivatives: d gradients and one eigendecomposition (d^3) a step and start. Not for d above a few
+    hundred (use `Mode` and `BatchMatch`), nor where the mode is far from the mass (funnels, hierarchical scales).
 
     Source: Laplace (1774); Tierney and Kadane (1986); absolute eigenvalues: Dauphin et al. (2014).
     """

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jensen.algorithms._adaptation import Dense, Diagonal, Metric, Moments, StepSize, phase
+from jensen.algorithms._adaptation import Dense, Diagonal, Metric, Moments, Phase, StepSize, phase
+from jensen.algorithms._trajectory import Place, transition
 from jensen.core import (
     Algorithm,
     Clock,
@@ -34,15 +35,13 @@ __all__ = ["NUTS", "Dense", "Diagonal"]
 
 
 class NUTSState(eqx.Module):
-    """Every chain's position, log density and gradient, in the transport's coordinates; and what the chains share.
+    """Every chain's place, in the transport's coordinates, and what the chains share.
 
-    `num_warmup`: how many of the first draws are to be dropped.
+    `scale`: C of the inverse mass matrix C C^T. `num_warmup`: how many of the first draws are to be dropped.
     """
 
-    position: Float[Array, "chains d"]
-    log_density: Float[Array, " chains"]
-    gradient: Float[Array, "chains d"]
-    inverse_mass: Float[Array, "..."]
+    place: Place
+    scale: Float[Array, "*d d"]
     moments: Moments
     step_size: StepSize
     num_warmup: Int[Array, ""]
@@ -51,21 +50,21 @@ class NUTSState(eqx.Module):
 class NUTS(Algorithm):
     """Multinomial no-U-turn Hamiltonian Monte Carlo, `chains` in lock step, with one step size and metric for all.
 
-    A step of the loop is one transition of every chain. In the first `warmup` share of the run the step size follows dual
-    averaging to `target_acceptance` (mean over chains) and the metric follows the pooled covariance of the chains in
-    doubling windows; these draws are dropped. Pooling needs 1 / `chains` of the usual warm-up for the same accuracy, so
-    many short chains are cheaper than few long ones wherever gradients vectorise.
+    A step of the loop is one transition of every chain. In the first `warmup` share of the run the step size follows
+    dual averaging to `target_acceptance` (mean over chains) and the metric follows the pooled covariance of the chains
+    in doubling windows; these draws are dropped. Pooling needs 1 / `chains` of the usual warm-up for the same accuracy,
+    so many short chains are cheaper than few long ones wherever gradients vectorise.
 
-    `transport`: a fitted bijective family T (a Gaussian, a flow); the chains run in u = T^-1(z), where the posterior is near
-    N(0, I), and need little warm-up. Gaussian: whitening; flow: NeuTra. `metric`: `Diagonal()` or `Dense()`.
+    `transport`: a fitted bijective family T (a Gaussian, a flow); the chains run in u = T^-1(z), where the posterior is
+    near N(0, I), and need little warm-up. Gaussian: whitening; flow: NeuTra. `metric`: `Diagonal()` or `Dense()`.
     `max_doublings`: trajectories of at most 2^max_doublings leapfrog steps, a gradient each. Without a transport the
     first metric is the covariance of `start` where it has one.
 
-    Exact in the limit of many steps for a smooth density with connected mass. Not for several far modes (use `TemperedSMC`),
-    nor for minibatches (it refuses them).
+    Exact in the limit of many steps for a smooth density with connected mass. Not for several far modes (use
+    `TemperedSMC`), nor for minibatches (it refuses them).
 
     Source: Hoffman and Gelman (2014); Betancourt (2017); windows: Stan reference manual; transports: Parno and Marzouk
-    (2018), Hoffman et al. (2019). The kernel is BlackJAX's.
+    (2018), Hoffman et al. (2019).
     """
 
     needs: ClassVar[Any] = LogDensity
@@ -100,22 +99,13 @@ class NUTS(Algorithm):
     def init(self, key: PRNGKey, target: Any, start: Posterior) -> NUTSState:
         density = self._density(target)
         d = target.space.dimension
-        if self.transport is not None or isinstance(start, PointPosterior):
-            cov = jnp.eye(d)
-        else:
-            cov = start.mean_and_cov()[1]
+        unknown = self.transport is not None or isinstance(start, PointPosterior)
+        cov = jnp.eye(d) if unknown else start.mean_and_cov()[1]
         position = self._start(key, target, density, start)
         log_density, gradient = jax.vmap(jax.value_and_grad(density))(position)
         step_size = StepSize.begin(-0.25 * jnp.log(as_scalar(float(d))))  # d^-1/4: exact scaling for a unit Gaussian
-        return NUTSState(
-            position,
-            log_density,
-            gradient,
-            self.metric.initial(cov),
-            self.metric.empty(d),
-            step_size,
-            jnp.zeros((), jnp.int32),
-        )
+        place = Place(position, log_density, gradient)
+        return NUTSState(place, self.metric.initial(cov), self.metric.empty(d), step_size, jnp.zeros((), jnp.int32))
 
     def _start(self, key: PRNGKey, target: Any, density: Any, start: Posterior) -> Float[Array, "chains d"]:
         if self.transport is None and isinstance(start, PointPosterior) and start.others is not None:
@@ -133,47 +123,34 @@ class NUTS(Algorithm):
         return first_finite(density, draws.reshape(TRIES, self.chains, -1))
 
     def step(self, key: PRNGKey, state: NUTSState, target: Any, clock: Clock) -> tuple[NUTSState, Step]:
-        from blackjax.mcmc.hmc import HMCState
-        from blackjax.mcmc.nuts import build_kernel
-
         density, now = self._density(target), phase(clock, self.warmup)
         log_step = jnp.where(now.adapting, state.step_size.log_step, state.step_size.log_average)
-
-        def transition(key: PRNGKey, position: Array, log_density: Array, gradient: Array) -> tuple[HMCState, Any]:
-            before = HMCState(position, log_density, gradient)
-            return build_kernel()(
-                key, before, density, jnp.exp(log_step), state.inverse_mass, self.max_doublings
-            )
-
-        keys = jax.random.split(key, self.chains)
-        after, info = jax.vmap(transition)(keys, state.position, state.log_density, state.gradient)
-        acceptance = jnp.mean(jnp.nan_to_num(info.acceptance_rate))
-        new = self._adapt(state, after, acceptance, now)
+        info = transition(key, state.place, density, jnp.exp(log_step), state.scale, self.max_doublings)
+        acceptance = jnp.mean(info.acceptance)
+        after = info.place
         z = after.position if self.transport is None else jax.vmap(self.transport.transform)(after.position)[0]
-        return new, make_step(
-            draw={"z": z, "diverging": info.is_divergent},
+        return self._adapt(state, after, acceptance, now), make_step(
+            draw={"z": z, "diverging": info.diverging},
             step_size=jnp.exp(log_step),
             acceptance=acceptance,
-            leapfrog_steps=jnp.max(info.num_integration_steps),
-            diverging=jnp.sum(info.is_divergent),
-            log_density=jnp.mean(after.logdensity),
+            leapfrog_steps=jnp.max(info.leapfrog_steps),
+            diverging=jnp.sum(info.diverging),
+            log_density=jnp.mean(after.log_density),
         )
 
-    def _adapt(self, state: NUTSState, after: Any, acceptance: Scalar, now: Any) -> NUTSState:
+    def _adapt(self, state: NUTSState, after: Place, acceptance: Scalar, now: Phase) -> NUTSState:
         def choose(condition: Array, new: Any, old: Any) -> Any:
             return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
         step_size = choose(now.adapting, state.step_size.update(acceptance, self.target_acceptance), state.step_size)
         moments = choose(now.learning, self.metric.add(state.moments, after.position), state.moments)
-        inverse_mass = choose(now.window_ends, self.metric.estimate(moments), state.inverse_mass)
+        scale = choose(now.window_ends, self.metric.estimate(moments), state.scale)
         step_size = choose(now.window_ends, StepSize.begin(step_size.log_average), step_size)
         moments = choose(now.window_ends, self.metric.empty(after.position.shape[1]), moments)
-        return NUTSState(
-            after.position, after.logdensity, after.logdensity_grad, inverse_mass, moments, step_size, now.num_warmup
-        )
+        return NUTSState(after, scale, moments, step_size, now.num_warmup)
 
     def posterior(self, state: NUTSState, draws: Any, space: Space) -> DrawsPosterior:
-        """The draws after warm-up; of a run that was stopped within it, the last half, which no certificate will pass."""
+        """The draws after warm-up; of a run that was stopped within it, the last half (which will hardly be certified)."""
         taken = draws["z"].shape[0]
         drop = int(state.num_warmup)
         drop = drop if drop < taken else taken // 2

@@ -31,12 +31,13 @@ def certify(
 ) -> Certificate:
     """Certify a posterior against its target with draws that it has not seen.
 
-    A density: Pareto k-hat and importance ESS of fresh draws, agreement of its moments with the reweighted ones, the ELBO
-    and an importance-weighted lower bound on the log evidence (both bounds in expectation, reported with their error).
-    Draws: R-hat, bulk and tail ESS, divergences. Both: modes found by climbing from other starting points (d <= 200) must
-    not lie where the posterior has no mass. A point: nothing can certify it, and the certificate says so.
+    A density: Pareto k-hat and importance ESS of fresh draws, agreement of its moments with the reweighted ones, the
+    ELBO and an importance-weighted lower bound on the log evidence (both bounds in expectation, reported with their
+    error). Draws: R-hat, bulk and tail ESS, divergences. Both: modes found by climbing from other starting points (d <=
+    200) must not lie where the posterior has no mass. A point: nothing can certify it, and the certificate says so.
 
-    No check sees a mode that neither draws nor climbs come near: `Certificate.blind_to` says so for each check that ran.
+    No check sees a mode that neither draws nor climbs come near: `Certificate.blind_to` says so for each check that
+    ran.
 
     Args:
         posterior: what is to be certified.
@@ -54,8 +55,8 @@ def certify(
     d = target.space.dimension
     if posterior.space.dimension != d:
         raise InputError(
-            f"The posterior has {posterior.space.dimension} unconstrained coordinates and the target {d}: certify against "
-            "the target that the posterior was fitted to"
+            f"The posterior has {posterior.space.dimension} unconstrained coordinates and the target {d}: certify "
+            "against the target that the posterior was fitted to"
         )
     if isinstance(posterior, PointPosterior):
         return Certificate((_point_check(),))

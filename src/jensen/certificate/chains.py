@@ -31,7 +31,17 @@ def chain_checks(posterior: DrawsPosterior) -> Certificate:
     count, n, _ = chains.shape
     if n < 8 or count < 2:
         words = f"{count} chain(s) of {n} draws are too few to compare."
-        few = Check("chains", float(count), 0.0, 2.0, False, "", True, words, "Run at least 2 chains of 8 draws (4 of 500 is usual).")
+        few = Check(
+            "chains",
+            float(count),
+            0.0,
+            2.0,
+            False,
+            "",
+            True,
+            words,
+            "Run at least 2 chains of 8 draws (4 of 500 is usual).",
+        )
         return Certificate((few,), num_draws=count * n)
     constant = jnp.ptp(chains, axis=(0, 1)) == 0
     rhat, bulk, tail = (jnp.where(constant, jnp.nan, a) for a in diagnose(chains))

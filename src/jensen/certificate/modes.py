@@ -73,7 +73,8 @@ def _missed(share: float, k: int, words: str) -> Check:
         share < MAX_SHARE,
         "modes that no climb from the starting points leads to, and mass that is not around a mode",
         True,
-        f"Climbs from {k} other starting points found a mode with about {100 * min(share, 1.0):.0f} % of the posterior's mass {words}.",
+        f"Climbs from {k} other starting points found a mode with about {100 * min(share, 1.0):.0f} % of the posterior's "
+        f"mass {words}.",
         "Use SMC from a wide reference, or a mixture; check whether the model is identified (label switching).",
         "Laplace mass of the mode against the evidence estimate; one per cent",
     )
@@ -111,5 +112,5 @@ def _draws_gap(modes: Modes, z: Float[Array, "n d"], log_p: Float[Array, " n"]) 
 
 
 def draws_check(modes: Modes, z: Float[Array, "n d"], log_p: Float[Array, " n"]) -> Check:
-    """Fails if a mode holds over 1 % of the mass and fewer than a twentieth of the draws that it should have are near it."""
+    """Fails if a mode holds over 1 % of the mass and has fewer than a twentieth of the draws that it should have."""
     return _missed(float(_draws_gap(modes, z, log_p)), len(modes.log_density), "near which there are no draws")

@@ -21,7 +21,8 @@ MAX_WIDTH = 0.1
 class Weights(eqx.Module):
     """Fresh draws z of q with log p(z) - log q(z), smoothed log weights (normalised), k-hat and summaries.
 
-    `shift`: largest |E_w z_i - E_q z_i| / sd_w(z_i); `width`: largest |log sd_q(z_i) - log sd_w(z_i)|, with w the smoothed
+    `shift`: largest |E_w z_i - E_q z_i| / sd_w(z_i); `width`: largest |log sd_q(z_i) - log sd_w(z_i)|, with w the
+    smoothed
     weights: how far q's own moments are from the reweighted ones.
     """
 
@@ -105,7 +106,7 @@ def khat_threshold(num_draws: int) -> float:
 
 
 def weight_checks(weights: Weights, resampled: bool) -> Certificate:
-    """Checks on the weights of fresh draws; with `resampled`, of draws that the posterior reweights (moments then hold)."""
+    """Checks on the weights of fresh draws; `resampled`: of draws that the posterior reweights (moments then hold)."""
     n = len(weights.log_ratio)
     khat, ess = float(weights.khat), float(weights.ess)
     limit = khat_threshold(n)
@@ -161,7 +162,7 @@ def weight_checks(weights: Weights, resampled: bool) -> Certificate:
                 width < MAX_WIDTH,
                 "",
                 True,
-                f"A spread of the approximation is off its importance-weighted value by {100 * math.expm1(width):.0f} %.",
+                f"A spread of the approximation is {100 * math.expm1(width):.0f} % off its importance-weighted value.",
                 "Resample by the weights (jensen.fit does) or use a richer family.",
                 "ten per cent, within which quantiles are of use",
             ),

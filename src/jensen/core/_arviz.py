@@ -36,7 +36,9 @@ def by_chain(posterior: Posterior, key: PRNGKey, num_draws: int) -> tuple[dict[s
 def to_inference_data(posterior: Posterior, key: PRNGKey, num_draws: int, target: Any = None) -> Any:
     """`InferenceData` of a posterior; with a target also posterior_predictive and observed_data."""
     key_draws, key_predict = jax.random.split(check_key(key))
-    replicated, observed = ({}, {}) if target is None else posterior_predictive(posterior, target, key_predict, num_draws)
+    replicated, observed = (
+        ({}, {}) if target is None else posterior_predictive(posterior, target, key_predict, num_draws)
+    )
     return _inference_data(posterior, key_draws, num_draws, replicated, observed, {})
 
 
@@ -85,13 +87,15 @@ def _apart(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def write_netcdf(data: Any, path: str | Path) -> Path:
-    """Write `InferenceData` as NetCDF, whole or not at all; a slash in a name, which NetCDF forbids, becomes an underscore.
+    """Write `InferenceData` as NetCDF, whole or not at all; slashes in names, which it forbids, become underscores.
 
     Raises `StorageError` if the file cannot be written.
     """
     path = Path(path)
     temporary = path.parent / f".{path.name}.new"
-    named = data.map(lambda group: group.rename({n: n.replace("/", "_") for n in [*group.variables, *group.dims] if "/" in str(n)}))
+    named = data.map(
+        lambda group: group.rename({n: n.replace("/", "_") for n in [*group.variables, *group.dims] if "/" in str(n)})
+    )
     try:
         named.to_netcdf(str(temporary))
         temporary.replace(path)

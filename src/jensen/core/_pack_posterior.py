@@ -1,4 +1,4 @@
-"""Spaces, families and posteriors as plain data and arrays, and back. Nothing is rebuilt but by name from a fixed list."""
+"""Spaces, families and posteriors as plain data and arrays, and back: classes come from a fixed list of names."""
 
 import importlib
 import math
@@ -54,7 +54,7 @@ def as_shape(value: Any) -> tuple[int, ...]:
 
 
 def take(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, ...] | None, kinds: str) -> np.ndarray:
-    """An array of the archive, checked: `shape` has None where any size will do, `kinds` are NumPy's letters of dtypes."""
+    """An array of the archive, checked: `shape` has None where any size will do, `kinds` are letters of dtypes."""
     if name not in arrays:
         raise ValueError(f"array {name!r} is missing")
     array = arrays[name]
@@ -106,7 +106,9 @@ def unpack_family(spec: Any, name: str, arrays: Arrays, known: Mapping[str, type
     if len(places) != spec["leaves"]:
         raise ValueError(f"a {cls.__name__} of {spec['config']!r} has {len(places)} arrays, the file {spec['leaves']}")
     for at, i in enumerate(places):
-        saved = take(arrays, f"{name}/{at}", leaves[i].shape, "f" if leaves[i].dtype.kind == "f" else leaves[i].dtype.kind)
+        saved = take(
+            arrays, f"{name}/{at}", leaves[i].shape, "f" if leaves[i].dtype.kind == "f" else leaves[i].dtype.kind
+        )
         leaves[i] = jnp.asarray(saved)
     q = jax.tree.unflatten(structure, leaves)
     if q.dimension != dimension:
@@ -219,13 +221,10 @@ def _stored(posterior: Posterior, q: Any, seed: int) -> StoredPosterior:
         z = posterior.z[None]
     else:
         z = posterior.sample_z(stream(jax.random.key(seed), POSTERIOR), n)
-    return StoredPosterior(
-        space.plain(), z, constrain_many(space, z), diverging, q, chains, type(posterior).__name__
-    )
+    return StoredPosterior(space.plain(), z, constrain_many(space, z), diverging, q, chains, type(posterior).__name__)
 
 
 def _affordable(space: Space) -> int:
     shapes = eqx.filter_eval_shape(space.constrain, jnp.zeros(space.dimension, jnp.result_type(float)))
     size = sum(math.prod(s.shape) * s.dtype.itemsize for s in jax.tree.leaves(shapes))
     return int(min(NUM_STORED, max(100, _MAX_BYTES // max(size, 1))))
-

@@ -26,17 +26,22 @@ def unpack_certificate(spec: Any) -> Certificate | None:
         return None
     checks = []
     for c in spec["checks"]:
-        numbers = [float(c[name]) for name in ("value", "standard_error", "threshold")]
+        value, error, threshold = (float(c[name]) for name in ("value", "standard_error", "threshold"))
         holds = None if c["holds"] is None else bool(c["holds"])
         words = {name: str(c[name]) for name in ("blind_to", "words", "advice", "source")}
-        checks.append(Check(str(c["name"]), *numbers, holds, independent=bool(c["independent"]), **words))
+        checks.append(
+            Check(str(c["name"]), value, error, threshold, holds, independent=bool(c["independent"]), **words)
+        )
     names = [n for n in Certificate.__dataclass_fields__ if n not in ("checks", "num_draws")]
     numbers = {n: None if spec.get(n) is None else float(spec[n]) for n in names}
     return Certificate(tuple(checks), num_draws=int(spec["num_draws"]), **numbers)
 
 
 def pack_run(run: Run, name: str, arrays: Arrays) -> dict[str, Any]:
-    arrays |= {f"{name}/objective": np.asarray(run.history.objective), f"{name}/residual": np.asarray(run.history.residual)}
+    arrays |= {
+        f"{name}/objective": np.asarray(run.history.objective),
+        f"{name}/residual": np.asarray(run.history.residual),
+    }
     arrays.update({f"{name}/scalar/{i}": np.asarray(v) for i, v in enumerate(run.history.scalars.values())})
     return {
         "algorithm": run.algorithm,

@@ -11,7 +11,7 @@ _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def encode(value: Any) -> Any:
-    """`value` as JSON can hold it: floats that are not finite as `{"$float": "nan"}`, tuples as lists, the rest by `str`."""
+    """`value` as JSON can hold it: NaN and the like as `{"$float": "nan"}`, tuples as lists, the rest by `str`."""
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, np.generic):

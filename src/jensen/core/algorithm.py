@@ -40,7 +40,8 @@ _WORDS = {
     StopCode.FAILED: "the algorithm could not go on",
     StopCode.STUCK: "no further step was acceptable",
     StopCode.NON_FINITE: "NaN or infinity arose and smaller steps did not help; the last finite state was kept",
-    StopCode.DIVERGED: "the objective rose far above its best value and smaller steps did not help; the best state was kept",
+    StopCode.DIVERGED: "the objective rose far above its best value and smaller steps did not help; "
+    "the best state was kept",
     StopCode.STEPS: "the limit of steps was reached",
     StopCode.TIME: "the time limit was reached",
     StopCode.PLATEAU: "the objective no longer improved beyond its noise",
@@ -92,13 +93,14 @@ def make_step(
 class Algorithm(eqx.Module):
     """An inference algorithm: settings as fields, no state, no key.
 
-    `needs`: the capability of targets that it asks for (a class of `jensen.core`, or a tuple of them). `gives`: the class
-    of posterior that comes out, which decides the checks that can certify it. `default_steps`: steps of a run where the
-    user gives none. `exact`: whether unbiased estimates of the log density (minibatches) will not do. `cooldown`: the last
-    part of a run, as a fraction of it, in which steps shrink; when a plateau is met earlier, the loop goes on to that part.
+    `needs`: the capability of targets that it asks for (a class of `jensen.core`, or a tuple of them). `gives`: the
+    class of posterior that comes out, which decides the checks that can certify it. `default_steps`: steps of a run
+    where the user gives none. `exact`: whether unbiased estimates of the log density (minibatches) will not do.
+    `cooldown`: the last part of a run, as a fraction of it, in which steps shrink; when a plateau is met earlier, the
+    loop goes on to that part.
 
-    The state that `init` returns is an `eqx.Module` with the tree, dtypes and weak types that `step` keeps. `start` is a
-    `Posterior` to begin from: the loop always passes one (at the least a `PointPosterior` of finite density).
+    The state that `init` returns is an `eqx.Module` with the tree, dtypes and weak types that `step` keeps. `start` is
+    a `Posterior` to begin from: the loop always passes one (at the least a `PointPosterior` of finite density).
     """
 
     needs: eqx.AbstractClassVar[Any]
@@ -128,5 +130,5 @@ class Algorithm(eqx.Module):
         """The posterior of a state and of the draws recorded on the way (leading axis steps), or None."""
 
     def cautious(self) -> "Algorithm | None":
-        """This algorithm with a smaller step, for the loop to go on with after NaN or divergence; None if it has none."""
+        """This algorithm with a smaller step, for going on after NaN or divergence; None if it has none."""
         return None

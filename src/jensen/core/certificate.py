@@ -54,8 +54,8 @@ class Certificate(eqx.Module):
         failed = [f"{c.words} {c.advice}".strip() for c in self.checks if c.holds is False]
         if not failed and not self.passed:
             failed.append(
-                "No check that is independent of the training objective applies to this kind of result: it is uncertified. "
-                "Use a method that gives a density or draws."
+                "No check that is independent of the training objective applies to this kind of result: it is "
+                "uncertified. Use a method that gives a density or draws."
             )
         return tuple(failed)
 
@@ -68,7 +68,9 @@ class Certificate(eqx.Module):
         lines = [f"certificate: {'PASSED' if self.passed else 'NOT PASSED'}"]
         mark = {True: "ok  ", False: "FAIL", None: "n/a "}
         for c in self.checks:
-            error = f" +- {c.standard_error:.2g}" if c.standard_error == c.standard_error and c.standard_error > 0 else ""
+            error = (
+                f" +- {c.standard_error:.2g}" if c.standard_error == c.standard_error and c.standard_error > 0 else ""
+            )
             lines.append(f"  {mark[c.holds]} {c.name:<22} {c.value:.4g}{error}  (threshold {c.threshold:.4g})")
         lines.extend(f"  {reason}" for reason in self.reasons)
         return "\n".join(lines)

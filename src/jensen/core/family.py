@@ -23,7 +23,7 @@ class Family(eqx.Module):
         """One draw."""
 
     def partition(self) -> tuple["Family", "Family"]:
-        """(trainable, rest) with `eqx.combine(trainable, rest) == self`; all inexact arrays are trainable by default."""
+        """(trainable, rest), with `eqx.combine(trainable, rest) == self`; by default all inexact arrays are trainable."""
         return eqx.partition(self, eqx.is_inexact_array)
 
     def config(self) -> dict[str, Any]:
@@ -33,7 +33,7 @@ class Family(eqx.Module):
     @classmethod
     @abc.abstractmethod
     def from_config(cls, config: dict[str, Any]) -> "Family":
-        """A member of the family with the structure that `config` tells; its arrays are placeholders of the right shapes."""
+        """A member with the structure that `config` tells; its arrays are placeholders of the right shapes."""
 
 
 class Density(Family):

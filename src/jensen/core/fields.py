@@ -1,18 +1,22 @@
 """Settings as data: continuous ones are array leaves, so that a new value compiles nothing."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
+import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Scalar = Float[Array, ""]
+if TYPE_CHECKING:
+    Scalar = Any  # a setting may be given as a Python float: its field's converter makes the array
+else:
+    Scalar = Float[Array, ""]
 
 
 def as_scalar(value: Any) -> Scalar:
-    """`value` as a strongly typed 0-d array of JAX's default float type (a weak type would compile a second program)."""
+    """`value` as a strongly typed 0-d array of JAX's default float type (a weak type would compile once more)."""
     if isinstance(value, jax.core.Tracer | jax.Array) and jnp.issubdtype(value.dtype, jnp.floating):
         return value
     return jnp.asarray(value, dtype=jnp.result_type(float))

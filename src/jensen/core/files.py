@@ -8,6 +8,7 @@ import secrets
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from jensen.core.errors import StorageError
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that a reader sees the old file or the new one. Raises `StorageError` with the cause."""
+    """Write `data` to `path` so that a reader sees the old file or the new. Raises `StorageError` with the cause."""
     temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,16 +48,19 @@ def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
         if np.asarray(array).dtype.kind not in "fiubcUS":
             raise StorageError(f"Array {name!r} has dtype {np.asarray(array).dtype}, which is not plain numbers")
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: np.asarray(a) for name, a in arrays.items()})
+    plain: dict[str, Any] = {name: np.asarray(a) for name, a in arrays.items()}
+    np.savez(buffer, **plain)
     return buffer.getvalue()
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an npz file, never unpickling anything. Raises `StorageError` if it is missing, truncated or foreign."""
+    """The arrays of an npz file, unpickling nothing. Raises `StorageError` if it is missing, truncated or foreign."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise StorageError(f"No file {path}") from error
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise StorageError(f"{path} is truncated or not an array file of Jensen ({type(error).__name__}: {error})") from error
+        raise StorageError(
+            f"{path} is truncated or not an array file of Jensen ({type(error).__name__}: {error})"
+        ) from error

@@ -15,7 +15,8 @@ class Estimate(eqx.Module):
     """A Monte Carlo estimate of an expectation.
 
     `value`: the estimate, in nats for divergences and bounds. `surrogate`: a scalar whose gradient with respect to q's
-    parameters is an unbiased estimate of the expectation's gradient (its value may differ). `standard_error`: of `value`.
+    parameters is an unbiased estimate of the expectation's gradient (its value may differ). `standard_error`: of
+    `value`.
     """
 
     value: Float[Array, ""]

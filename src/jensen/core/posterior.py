@@ -43,7 +43,7 @@ class Posterior(eqx.Module):
         """Mean and covariance of z."""
 
     def sample(self, key: Any, n: int) -> dict[str, Array]:
-        """Dict of draws in the model's own coordinates, leading axis `n`. Raises `InputError` for n < 1 or a bad key."""
+        """Dict of draws in the model's own coordinates, leading axis `n`. Raises `InputError` for n < 1 or no key."""
         if n < 1:
             raise InputError(f"The number of draws must be at least 1, got {n}")
         return constrain_many(self.space, self.sample_z(check_key(key), n))
@@ -56,7 +56,7 @@ class Posterior(eqx.Module):
         )
 
     def to_arviz(self, key: PRNGKey, num_draws: int = 1000, target: Any = None) -> Any:
-        """ArviZ `InferenceData` with groups posterior, and posterior_predictive and observed_data where `target` has them."""
+        """ArviZ `InferenceData`: posterior, and posterior_predictive and observed_data where `target` has them."""
         from jensen.core._arviz import to_inference_data
 
         return to_inference_data(self, key, num_draws, target)

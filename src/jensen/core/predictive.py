@@ -35,4 +35,7 @@ def posterior_predictive(
     z = posterior.sample_z(key_draw, num_draws)
     drawn = _predict_many(target, jax.random.split(key_noise, num_draws), z)
     replicated = {name: np.asarray(value) for name, value in drawn.items()}
-    return replicated, {name: value for name, value in observed.items() if name in replicated}
+    matched = [
+        name for name, value in replicated.items() if name in observed and value.shape[1:] == observed[name].shape
+    ]
+    return {name: replicated[name] for name in matched}, {name: observed[name] for name in matched}

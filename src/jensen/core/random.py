@@ -5,6 +5,7 @@ and the draws of a certificate are disjoint from the draws of the run by constru
 """
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
 INIT, STEP, BATCH, CERTIFY, RESTART, SEARCH, POSTERIOR = range(1, 8)
@@ -29,7 +30,7 @@ def check_key(key: object) -> PRNGKey:
     """
     from jensen.core.errors import InputError
 
-    if not isinstance(key, jax.Array) or not jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise InputError(f"key must be a typed JAX key, got {type(key).__name__}: pass key=jax.random.key(0)")
     if key.shape != ():
         raise InputError(f"key must be a single key, got a batch of shape {key.shape}: pass one key of it")

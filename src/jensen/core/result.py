@@ -48,8 +48,9 @@ class Run(eqx.Module):
 class Fit(eqx.Module):
     """What inference hands back: `posterior`, `certificate`, and `runs` in the order in which they were tried.
 
-    `info` is plain data about where the fit comes from (versions, seed, command, data hash); `predictive` and `observed`
-    are draws from the posterior predictive distribution and the data they answer to, where the target has them.
+    `info` is plain data about where the fit comes from (versions, seed, command, data hash); `predictive` and
+    `observed` are draws from the posterior predictive distribution and the data they answer to, where the target has
+    them.
     """
 
     posterior: Posterior

@@ -32,11 +32,11 @@ class Variable(eqx.Module):
 
 
 class Program(eqx.Module):
-    """What a model computes from unconstrained values beyond fixed bijections: model code, so that it is never saved."""
+    """What a model computes from unconstrained values beyond fixed bijections: model code, so it is never saved."""
 
     @abc.abstractmethod
     def constrain(self, values: dict[str, Array]) -> dict[str, Array]:
-        """Constrained values of unconstrained ones; supports may depend on other unknowns, deterministic sites are added."""
+        """Constrained values of unconstrained ones; supports may depend on other unknowns, deterministic sites come along."""
 
     @abc.abstractmethod
     def unconstrain(self, x: dict[str, Array]) -> dict[str, Array]:

@@ -46,10 +46,12 @@ def check_folder(path: str | Path, overwrite: bool = False) -> Path:
     if names and HEADER not in names:
         raise StorageError(f"{path} is not empty and holds no fit of Jensen: choose a new folder")
     if names and not overwrite:
-        raise StorageError(f"{path} already holds a fit: choose another folder, or overwrite it (overwrite=True, --overwrite)")
+        raise StorageError(
+            f"{path} already holds a fit: choose another folder, or overwrite it (overwrite=True, --overwrite)"
+        )
     if names - OURS:
         raise StorageError(
-            f"{path} holds files besides its fit ({', '.join(sorted(names - OURS)[:3])}), which overwriting would remove: "
+            f"{path} holds files besides its fit ({', '.join(sorted(names - OURS)[:3])}), which would be removed: "
             "move them, or choose another folder"
         )
     above = path.parent
@@ -88,7 +90,7 @@ def load_fit(path: str | Path, families: tuple[type, ...] = ()) -> Fit:
     Arrays have the width they were saved in, or single precision where this process has no other (`JAX_ENABLE_X64`).
     `families`: classes of your own, besides those of `jensen.families`, that a density may be rebuilt from.
 
-    Raises `StorageError` if there is no such folder, if it is no fit of Jensen, comes from a newer version, or is damaged.
+    Raises `StorageError` if there is no such folder, or it is no fit of Jensen, of a newer version, or damaged.
     """
     path = Path(path)
     header = _read_header(path)
@@ -96,7 +98,9 @@ def load_fit(path: str | Path, families: tuple[type, ...] = ()) -> Fit:
     try:
         return _unpack(header, arrays, families)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, JensenError) as error:
-        raise StorageError(f"{path / HEADER} is damaged or was edited ({type(error).__name__}: {error}): save the fit again") from error
+        raise StorageError(
+            f"{path / HEADER} is damaged or was edited ({type(error).__name__}: {error}): save the fit again"
+        ) from error
 
 
 def _read_header(path: Path) -> dict[str, Any]:
@@ -134,7 +138,8 @@ def _read_arrays(file: Path, header: dict[str, Any]) -> Arrays:
         raise StorageError(f"Cannot read {file}: {cause(error)}") from error
     if len(data) != header.get("arrays_bytes"):
         raise StorageError(
-            f"{file} is truncated or was replaced ({len(data)} bytes, {header.get('arrays_bytes')} were saved): copy it again"
+            f"{file} is truncated or was replaced ({len(data)} bytes, {header.get('arrays_bytes')} were saved): "
+            "copy it again"
         )
     if hashlib.sha256(data).hexdigest() != header.get("arrays_sha256"):
         raise StorageError(f"{file} was changed after it was saved (its SHA-256 differs): copy it again")

@@ -19,8 +19,8 @@ class StoredPosterior(Posterior):
 
     Loading a fit gives one where the values cannot be computed again without the model: its supports depend on other
     unknowns, it has deterministic sites, or the family of q is not one of Jensen's. `space` has no program. `chains`
-    chains of n / chains draws lie one after the other. `q` is the density on R^d, where there was one; `origin` the class
-    of the posterior that was saved.
+    chains of n / chains draws lie one after the other. `q` is the density on R^d, where there was one; `origin` the
+    class of the posterior that was saved.
     """
 
     space: Space
@@ -40,7 +40,7 @@ class StoredPosterior(Posterior):
         return self.z[self._choose(key, n)]
 
     def sample(self, key: PRNGKey, n: int) -> dict[str, Array]:
-        """The values at the draws that `sample_z` gives for the same key. Raises `InputError` for n < 1 or a bad key."""
+        """The values at the draws that `sample_z` gives for this key. Raises `InputError` for n < 1 or a bad key."""
         if n < 1:
             raise InputError(f"The number of draws must be at least 1, got {n}")
         rows = self._choose(check_key(key), n)

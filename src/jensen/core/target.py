@@ -16,8 +16,8 @@ from jensen.core.space import Space
 class Target(eqx.Module):
     """An unnormalised posterior p: log density over z in R^d, the unconstrained coordinates of its space.
 
-    `log_density(z)` = log p(x(z), data) + log |dx/dz| in nats. Data are array leaves, model functions are static, so that
-    a target with other data of the same shapes runs the same compiled programs.
+    `log_density(z)` = log p(x(z), data) + log |dx/dz| in nats. Data are array leaves, model functions are static, so
+    that a target with other data of the same shapes runs the same compiled programs.
     """
 
     space: eqx.AbstractVar[Space]
@@ -106,7 +106,7 @@ def check_needs(algorithm: Any, target: Any) -> None:
 def finite_starts(
     key: PRNGKey, target: Any, num: int, tries: int = 8
 ) -> tuple[Float[Array, "num d"], Float[Array, " num"], Bool[Array, ""]]:
-    """`num` starting points with their log densities, the finite ones of `num * tries` draws of `target.start`, best first.
+    """`num` starting points and their log densities: the finite ones of `num * tries` draws of `target.start`, best first.
 
     The flag says whether any was finite; places beyond the finite ones repeat the best.
     """

@@ -1,5 +1,6 @@
 """The networks that set the parameters of a flow's layers: plain stacked arrays, one slice a layer."""
 
+import itertools
 import math
 
 import equinox as eqx
@@ -10,15 +11,18 @@ from jaxtyping import Array, Float
 
 from jensen.core import PRNGKey
 
-
 SATURATION = 10.0  # of the inputs, in whitened units: a draw far out must not set parameters farther out still
 
 
 class Network(eqx.Module):
-    """A multilayer perceptron a layer of the flow, all of equal sizes: leading axis flow layers."""
+    """A multilayer perceptron a layer of the flow, all of equal sizes.
 
-    weights: tuple[Float[Array, "*layers out in"], ...]
-    biases: tuple[Float[Array, "*layers out"], ...]
+    `weights`: arrays of shape (layers, out, in); `biases`: (layers, out); without the first axis inside a scan over
+    layers.
+    """
+
+    weights: tuple[Float[Array, "..."], ...]
+    biases: tuple[Float[Array, "..."], ...]
 
     def __call__(self, x: Float[Array, " n"], masks: tuple[np.ndarray, ...] | None) -> Float[Array, " out"]:
         """The output of the network of one flow layer (no leading axis), weights masked where `masks` are given."""
@@ -34,7 +38,7 @@ def init_network(key: PRNGKey, sizes: tuple[int, ...], num: int) -> Network:
     """`num` networks with normal weights of variance 1 / fan-in and a last layer of zeros: outputs begin at zero."""
     keys = jax.random.split(key, len(sizes) - 1)
     weights, real = [], jnp.result_type(float)
-    for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         if i == len(sizes) - 2:
             weights.append(jnp.zeros((num, fan_out, fan_in), real))
         else:
@@ -43,10 +47,10 @@ def init_network(key: PRNGKey, sizes: tuple[int, ...], num: int) -> Network:
 
 
 def autoregressive_masks(dimension: int, width: int, depth: int, outputs: int) -> tuple[np.ndarray, ...]:
-    """Masks of 0 and 1 such that outputs i see inputs < i only (Germain et al., 2015); `outputs` numbers a coordinate."""
+    """Masks by which outputs i see inputs < i only, `outputs` numbers a coordinate. Germain et al. (2015)."""
     inputs = np.arange(dimension)
     hidden = np.arange(width) % max(dimension - 1, 1)
     ranks = [inputs, *[hidden] * depth, np.repeat(inputs, outputs)]
-    masks = [after[:, None] >= before[None, :] for before, after in zip(ranks[:-2], ranks[1:-1], strict=True)]
+    masks = [after[:, None] >= before[None, :] for before, after in itertools.pairwise(ranks[:-1])]
     masks.append(ranks[-1][:, None] > ranks[-2][None, :])
     return tuple(m.astype(np.float32) for m in masks)

@@ -16,8 +16,8 @@ _LOG_2PI = math.log(2 * math.pi)
 class Bijective(Reparameterised):
     """The distribution of z = T(u), u ~ N(0, I_d), with T a bijection of R^d.
 
-    log q(z) = log N(u; 0, I) - log |det dT/du| at u = T^-1(z). A class gives `dimension`, `transform` and `inverse`; the
-    rest of a `Reparameterised` density follows. `targets.Transformed` takes any of them as coordinates.
+    log q(z) = log N(u; 0, I) - log |det dT/du| at u = T^-1(z). A class gives `dimension`, `transform` and `inverse`;
+    the rest of a `Reparameterised` density follows. `targets.Transformed` takes any of them as coordinates.
     """
 
     @abc.abstractmethod
@@ -53,7 +53,8 @@ def log_standard_normal(u: Float[Array, " d"]) -> Float[Array, ""]:
 def round_trip_errors(key: PRNGKey, q: Bijective, num_draws: int = 1000) -> Float[Array, " n"]:
     """max_i |T^-1(T(u))_i - u_i| of each of `num_draws` draws u ~ N(0, I).
 
-    A density found by an inverse that loses digits is wrong by about as much: a bound that uses it may exceed the evidence.
+    A density found by an inverse that loses digits is wrong by about as much: a bound that uses it may exceed the
+    evidence.
     """
     u = jax.vmap(q.noise)(jax.random.split(key, num_draws))
     return jax.vmap(lambda u: jnp.max(jnp.abs(q.inverse(q.transform(u)[0]) - u)))(u)

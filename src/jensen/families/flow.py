@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -18,8 +18,8 @@ from jensen.families.bijective import Bijective
 from jensen.families.gaussian import Gaussian
 
 REACH = 5.0  # splines act on [-REACH, REACH]; beyond, a layer is affine
-# bounds on what a network may ask of a scalar map: composed, unbounded ones lose all digits, and a bound built on them lies
-MAX_SHIFT, MAX_LOG_SCALE, MAX_LOGIT = 20.0, 2.0, 3.0
+# bounds on what a network may ask of a scalar map: composed, unbounded ones lose all digits
+MAX_SHIFT, MAX_LOG_SCALE, MAX_LOGIT = 20.0, 2.0, 2.0
 
 Pair = tuple[Float[Array, " d"], Float[Array, ""]]
 
@@ -88,7 +88,7 @@ def _backward(scalar: Affine | Spline, parameters: Float[Array, "n p"], y: Float
 class Coupling:
     """Half of the coordinates set the map of the other half; both directions cost one pass. Dinh et al. (2017)."""
 
-    scalar: Affine | Spline = Spline()  # noqa: RUF009 - frozen
+    scalar: Affine | Spline = Spline()
     width: int = 32
     depth: int = 2
 
@@ -106,7 +106,7 @@ class Coupling:
         return jnp.concatenate([y[:n], x])
 
     def order(self, key: PRNGKey, d: int, num: int) -> Int[Array, "layers d"]:
-        """A random order, then the same with its halves exchanged, and so on: each pair of layers maps every coordinate."""
+        """A random order, then its reverse, and so on: each pair of layers maps every coordinate."""
         first = jax.vmap(lambda k: jax.random.permutation(k, d))(jax.random.split(key, (num + 1) // 2))
         return jnp.stack([first, first[:, ::-1]], axis=1).reshape(-1, d)[:num].astype(jnp.int32)
 
@@ -118,7 +118,7 @@ class Autoregressive:
     Sampling and the density of own draws cost one pass. Source: Kingma et al. (2016); Papamakarios et al. (2017).
     """
 
-    scalar: Affine | Spline = Spline()  # noqa: RUF009 - frozen
+    scalar: Affine | Spline = Spline()
     width: int = 32
     depth: int = 2
 
@@ -147,11 +147,13 @@ class Autoregressive:
 class Flow(Bijective):
     """z = m + L (b + A T_n(... T_1(u))), u ~ N(0, I): layers in the coordinates of a Gaussian, at which it starts.
 
-    `mean`, `scale_tril`: m and L of that Gaussian, not trained. `shift`, `tril`: b, and A by its strict lower part and the
-    logarithm of its diagonal, trained. `network`: the layers' networks. `order`: the order of coordinates in each layer.
+    `mean`, `scale_tril`: m and L of that Gaussian, not trained. `shift`, `tril`: b, and A by its strict lower part and
+    the logarithm of its diagonal, trained. `network`: the layers' networks. `order`: the order of coordinates in each
+    layer.
     `layer`: their kind and sizes. T_i is the identity as long as the last weights are zero.
 
-    A draw and its density cost one pass; the density elsewhere one inverse pass, which for `Autoregressive` layers is d passes.
+    A draw and its density cost one pass; the density elsewhere one inverse pass, which for `Autoregressive` layers is
+    d passes.
 
     Source: Rezende and Mohamed (2015).
     """
@@ -168,7 +170,7 @@ class Flow(Bijective):
     def dimension(self) -> int:
         return self.mean.shape[0]
 
-    def partition(self) -> tuple[Self, Self]:
+    def partition(self) -> tuple["Flow", "Flow"]:
         """Whitening and orders are not trained."""
         wanted = jax.tree.map(eqx.is_inexact_array, self)
         wanted = eqx.tree_at(lambda q: (q.mean, q.scale_tril), wanted, (False, False))
@@ -207,7 +209,7 @@ class Flow(Bijective):
         return {"dimension": self.dimension, "num_layers": num_layers, "layer": layer, "scalar": scalar}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: dict[str, Any]) -> "Flow":
         layers, scalars = {c.__name__: c for c in (Coupling, Autoregressive)}, {c.__name__: c for c in (Affine, Spline)}
         parts = []
         for known, part in ((scalars, dict(config["scalar"])), (layers, dict(config["layer"]))):
@@ -216,7 +218,9 @@ class Flow(Bijective):
                 raise InputError(f"Unknown part of a flow {name!r}: one of {', '.join(known)}")
             sizes = {k: int(v) for k, v in part.items()}
             parts.append(known[name](*parts, **sizes))
-        return _build(cls, jax.random.key(0), from_standard(int(config["dimension"])), parts[1], int(config["num_layers"]))
+        return _build(
+            cls, jax.random.key(0), from_standard(int(config["dimension"])), parts[1], int(config["num_layers"])
+        )
 
 
 def from_standard(d: int) -> Gaussian:
@@ -225,7 +229,9 @@ def from_standard(d: int) -> Gaussian:
 
 
 @eqx.filter_jit
-def _build(cls: type[Flow], key: PRNGKey, gaussian: Gaussian, layer: Coupling | Autoregressive, num_layers: int) -> Flow:
+def _build(
+    cls: type[Flow], key: PRNGKey, gaussian: Gaussian, layer: Coupling | Autoregressive, num_layers: int
+) -> Flow:
     d = gaussian.dimension
     key_net, key_order = jax.random.split(key)
     network = init_network(key_net, layer.sizes(d), num_layers)
@@ -235,7 +241,7 @@ def _build(cls: type[Flow], key: PRNGKey, gaussian: Gaussian, layer: Coupling | 
 
 
 class FlowBuilder(Builder):
-    """A `Flow` of `num_layers` layers that starts as the given Gaussian exactly (a Laplace or batch-and-match fit, say)."""
+    """A `Flow` of `num_layers` layers that starts as the given Gaussian exactly (a Laplace fit, say)."""
 
     layer: Coupling | Autoregressive = eqx.field(static=True, default=Coupling())
     num_layers: int = eqx.field(static=True, default=6)

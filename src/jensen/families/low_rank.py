@@ -1,6 +1,6 @@
 """The multivariate normal family with a diagonal plus low-rank covariance."""
 
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,8 @@ from jensen.families.gaussian import Gaussian
 class LowRankGaussian(Reparameterised):
     """N(m, diag(s^2) + U U^T): d (2 + r) parameters, O(d r + r^3) a draw and a density; no d x d matrix is formed.
 
-    With C = I + U^T diag(s^-2) U (r x r): log det S = 2 sum log s + log det C, and (z-m)^T S^-1 (z-m) by Woodbury's identity.
+    With C = I + U^T diag(s^-2) U (r x r): log det S = 2 sum log s + log det C, and (z-m)^T S^-1 (z-m) by Woodbury's
+    identity.
     `mean`, `log_scale`: m and log s, shape (d,). `factor`: U, shape (d, r).
 
     Source: Ong, Nott and Smith (2018).
@@ -64,7 +65,7 @@ class LowRankGaussian(Reparameterised):
         return {"dimension": self.dimension, "rank": self.factor.shape[1]}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: dict[str, Any]) -> "LowRankGaussian":
         d, r = int(config["dimension"]), int(config["rank"])
         return cls(jnp.zeros(d), jnp.zeros(d), jnp.zeros((d, r)))
 

@@ -1,6 +1,6 @@
 """Finite mixtures of Gaussians."""
 
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,20 +29,16 @@ class GaussianMixture(Density):
         """log w."""
         return jax.nn.log_softmax(self.logits)
 
-    @property
-    def components(self) -> Gaussian:
-        """The k Gaussians, leading axis k."""
-        return Gaussian(self.means, self.scale_trils)
-
     def sample(self, key: PRNGKey) -> Float[Array, " d"]:
         key_component, key_draw = jax.random.split(key)
         chosen = jax.random.categorical(key_component, self.logits)
         return Gaussian(self.means[chosen], self.scale_trils[chosen]).sample(key_draw)
 
     def stratified(self, key: PRNGKey, n: int) -> Float[Array, "n d"]:
-        """`n` draws of which each component has n w_k up to one (systematic sampling of components), in order of components.
+        """`n` draws in order of components, of which each has n w_k up to one (systematic sampling).
 
-        Each draw has distribution q over a random place; together their means have less variance than of independent draws.
+        Each draw has distribution q over a random place; together their means have less variance than of independent
+        draws.
         """
         key_offset, key_draws = jax.random.split(key)
         points = (jnp.arange(n) + jax.random.uniform(key_offset)) / n
@@ -68,6 +64,6 @@ class GaussianMixture(Density):
         return {"dimension": self.dimension, "components": self.logits.shape[0]}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: dict[str, Any]) -> "GaussianMixture":
         d, k = int(config["dimension"]), int(config["components"])
         return cls(jnp.zeros(k), jnp.zeros((k, d)), jnp.broadcast_to(jnp.eye(d), (k, d, d)))

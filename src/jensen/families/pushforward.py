@@ -1,6 +1,6 @@
 """The image of a density under a bijection."""
 
-from typing import Any, Self
+from typing import Any
 
 from jaxtyping import Array, Float
 
@@ -38,7 +38,7 @@ class Pushforward(Density):
         return {name: {"class": type(part).__name__, "config": part.config()} for name, part in parts.items()}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: dict[str, Any]) -> "Pushforward":
         from jensen import families
 
         built = []

@@ -1,10 +1,11 @@
 """The pathwise gradient."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jensen.core import Estimate, GradientEstimator, PRNGKey, Reparameterised
 from jensen.gradient_estimators._draws import Evaluated, Function, draw_noise, standard_error
@@ -22,7 +23,7 @@ class Reparameterisation(GradientEstimator):
     num_draws: int = eqx.field(static=True, default=16)
 
     def expectation(self, key: PRNGKey, q: Reparameterised, f: Function) -> Estimate:
-        def value(eps):
+        def value(eps: Any) -> Float[Array, ""]:
             z, log_q = q.from_noise_and_log_prob(eps)
             return f(Evaluated(q, z, log_q), z)
 

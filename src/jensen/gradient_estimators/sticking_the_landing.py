@@ -1,10 +1,11 @@
 """The pathwise gradient without the score term."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jensen.core import Estimate, GradientEstimator, PRNGKey, Reparameterised
 from jensen.gradient_estimators._draws import Evaluated, Function, draw_noise, standard_error
@@ -26,7 +27,7 @@ class StickingTheLanding(GradientEstimator):
     def expectation(self, key: PRNGKey, q: Reparameterised, f: Function) -> Estimate:
         still = jax.lax.stop_gradient(q)
 
-        def value(eps):
+        def value(eps: Any) -> Float[Array, ""]:
             z, log_q = q.from_noise_and_log_prob(eps)
             path = still.log_prob(z)
             # the value of the forward pass, the gradient of the inverse one: a flow whose inverse loses digits must not

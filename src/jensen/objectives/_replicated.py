@@ -1,6 +1,6 @@
 """K independent draws of a family as one draw of R^(K d)."""
 
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,7 +11,7 @@ from jensen.core import InputError, PRNGKey, Reparameterised
 
 
 class Replicated(Reparameterised):
-    """q(z_1) ... q(z_K) as a distribution of the concatenated z: an expectation of a function of K draws is one under it."""
+    """q(z_1) ... q(z_K) as a distribution of the concatenated z, so that functions of K draws have expectations too."""
 
     q: Reparameterised
     num: int = eqx.field(static=True)
@@ -34,5 +34,5 @@ class Replicated(Reparameterised):
         return z.reshape(self.num, -1)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: dict[str, Any]) -> "Replicated":
         raise InputError("Replicated is a device inside objectives and is never part of a posterior")

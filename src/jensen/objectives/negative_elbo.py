@@ -9,7 +9,8 @@ from jensen.gradient_estimators import StickingTheLanding
 class NegativeElbo(Objective):
     """-ELBO(q) = E_q[log q(z) - log p(z, data)] = KL(q || posterior) - log evidence, in nats.
 
-    Its negative is a lower bound on the log evidence, for the very p that is passed: a minibatch estimates it without bias.
+    Its negative is a lower bound on the log evidence, for the very p that is passed: a minibatch estimates it without
+    bias.
     Cost: the draws of `estimator`, each one gradient of log p. Mass is missed rather than added: q is narrower than p
     where it cannot match it, and may settle on one of several modes.
 

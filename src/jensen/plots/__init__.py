@@ -9,4 +9,15 @@ from jensen.plots.predictive import predictive_check
 from jensen.plots.trace import trace
 from jensen.plots.weights import weights
 
-__all__ = ["comparison", "cost", "forest", "pair", "predictive_check", "to_png", "to_svg", "trace", "weights", "worst_pair"]
+__all__ = [
+    "comparison",
+    "cost",
+    "forest",
+    "pair",
+    "predictive_check",
+    "to_png",
+    "to_svg",
+    "trace",
+    "weights",
+    "worst_pair",
+]

@@ -5,11 +5,13 @@ import numpy as np
 _MAX_DRAWS = 1500
 
 
-def density(values: np.ndarray, points: int = 120, low: float | None = None, high: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+def density(
+    values: np.ndarray, points: int = 120, low: float | None = None, high: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """(x, density) on a grid over the central 99.6 % of `values`, by a Gaussian kernel of Silverman's width.
 
-    The mass that the kernel would push beyond the smallest and the largest draw is reflected there, so that a scale near
-    zero does not seem to reach below it. Constant values give an empty grid.
+    The mass that the kernel would push beyond the smallest and the largest draw is reflected there, so that a scale
+    near zero does not seem to reach below it. Constant values give an empty grid.
     """
     values = np.asarray(values, float)[np.isfinite(values)]
     if values.size < 2 or np.ptp(values) == 0:

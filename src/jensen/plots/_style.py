@@ -1,10 +1,10 @@
-"""One look for all figures: narrow enough for a phone, colours that colour-blind readers can tell apart (Okabe and Ito)."""
+"""One look for all figures: narrow enough for a phone, in the colours of Okabe and Ito for colour-blind readers."""
 
 import io
 import re
 from typing import Any
 
-WIDTH = 4.4  # inches: at the width of a phone the text is still 10 px high
+WIDTH = 3.8  # inches: at the width of a phone the text is still 10 px high
 INK, MUTED, GRID, BLUE, ORANGE, GREEN, RED, PAPER = (
     "#1b1f24",
     "#68717c",
@@ -16,7 +16,7 @@ INK, MUTED, GRID, BLUE, ORANGE, GREEN, RED, PAPER = (
     "#fefefe",
 )
 _NAMES = ("ink", "muted", "grid", "blue", "orange", "green", "red", "paper")
-_VARIABLES = dict(zip((INK, MUTED, GRID, BLUE, ORANGE, GREEN, RED, PAPER), _NAMES, strict=True))
+_VARIABLES: dict[str, str] = dict(zip((INK, MUTED, GRID, BLUE, ORANGE, GREEN, RED, PAPER), _NAMES, strict=True))
 
 
 def new_figure(height: float, width: float = WIDTH) -> Any:
@@ -51,8 +51,11 @@ def shorten(text: str, length: int = 22) -> str:
 
 
 def to_svg(figure: Any, inline: str = "") -> str:
-    """The figure as SVG text. With `inline`, a prefix unique in a page, colours become CSS variables of the page
-    (`--blue`, `--ink` ...) and the XML header is left out, so that the figure follows light and dark mode."""
+    """The figure as SVG text.
+
+    With `inline`, a prefix unique in a page, colours become CSS variables of the page (`--blue` ...) and the XML
+    header is left out, so that the figure follows light and dark mode.
+    """
     import matplotlib
 
     buffer = io.StringIO()

@@ -9,7 +9,11 @@ from jensen.plots._style import BLUE, GREEN, INK, MUTED, ORANGE, headline, new_f
 
 
 def comparison(
-    names: Sequence[str], seconds: Sequence[float], certified: Sequence[bool], quality: Sequence[float], quality_name: str
+    names: Sequence[str],
+    seconds: Sequence[float],
+    certified: Sequence[bool],
+    quality: Sequence[float],
+    quality_name: str,
 ) -> Any:
     """Two panels, a row a method: seconds (green where certified) and `quality`, smaller is better (NaN: not known)."""
     figure = new_figure(0.6 * len(names) + 1.8)
@@ -20,7 +24,14 @@ def comparison(
     known = np.isfinite(np.asarray(quality, float))
     bottom.plot(np.asarray(quality, float)[known], places[known], "o", color=BLUE, markersize=7)
     for y, value, ok in zip(places, quality, known, strict=True):
-        bottom.annotate(f"{value:.3g}" if ok else "not known", (value if ok else 0, y), (6, 5), textcoords="offset points", fontsize=8, color=INK if ok else MUTED)
+        bottom.annotate(
+            f"{value:.3g}" if ok else "not known",
+            (value if ok else 0, y),
+            (6, 5),
+            textcoords="offset points",
+            fontsize=8,
+            color=INK if ok else MUTED,
+        )
     headline(bottom, shorten(quality_name, 60))
     for ax in (top, bottom):
         tidy(ax, "x")

@@ -14,7 +14,7 @@ MAX_ROWS = 30  # entries shown of one array
 def forest(draws: Mapping[str, np.ndarray], labels: Mapping[str, Sequence[str]] | None = None) -> Any:
     """A panel an unknown, a row an entry: density, median (dot), 50 % interval (thick) and 90 % interval (thin).
 
-    `draws`: arrays with leading axis n; each panel has its own scale. `labels`: names of an array's entries in flat order.
+    `draws`: arrays with leading axis n; each panel has its own scale. `labels`: names of an array's entries, flat.
     Of arrays with more than 30 entries the first 30 are shown, and the title says so.
     """
     draws = {name: np.asarray(v).reshape(len(v), -1) for name, v in draws.items() if np.asarray(v).size}
@@ -24,12 +24,16 @@ def forest(draws: Mapping[str, np.ndarray], labels: Mapping[str, Sequence[str]] 
     axes = figure.subplots(len(rows), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for ax, (name, values), count in zip(axes, draws.items(), rows, strict=True):
         for i in range(count):
-            _row(ax, values[:, i], count - 1 - i)
+            _row(ax, values[:, i], float(count - 1 - i))
         tidy(ax, "x")
         ax.spines["left"].set_visible(False)
         ax.set_ylim(-0.35, count - 0.05)
         ax.locator_params(axis="x", nbins=6)
-        names = list((labels or {}).get(name, [f"[{i}]" for i in range(values.shape[1])]))[:count] if values.shape[1] > 1 else []
+        names = (
+            list((labels or {}).get(name, [f"[{i}]" for i in range(values.shape[1])]))[:count]
+            if values.shape[1] > 1
+            else []
+        )
         positions = np.arange(count - 1, count - 1 - len(names), -1)
         ax.set_yticks(positions, [shorten(str(n), 16) for n in names], parse_math=False)
         ax.tick_params(axis="y", length=0)

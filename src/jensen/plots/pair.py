@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jensen.plots._style import BLUE, RED, new_figure, tidy
+from jensen.plots._style import BLUE, INK, RED, new_figure, tidy
 
 MAX_COORDINATES = 100
 MAX_POINTS = 900
@@ -37,7 +37,11 @@ def _ranks(z: np.ndarray) -> np.ndarray:
 
 
 def pair(
-    x: np.ndarray, y: np.ndarray, names: Sequence[str], logarithmic: Sequence[bool] = (False, False), diverging: np.ndarray | None = None
+    x: np.ndarray,
+    y: np.ndarray,
+    names: Sequence[str],
+    logarithmic: Sequence[bool] = (False, False),
+    diverging: np.ndarray | None = None,
 ) -> Any:
     """Draws of two coordinates, shape (n,) each; `logarithmic` says which axes are; diverging draws are marked."""
     figure = new_figure(3.6)
@@ -47,7 +51,7 @@ def pair(
     if diverging is not None and np.any(diverging):
         bad = np.flatnonzero(diverging)[:MAX_POINTS]
         ax.plot(x[bad], y[bad], "x", color=RED, markersize=5, label="diverged")
-        ax.legend(frameon=False, fontsize=8)
+        ax.legend(frameon=False, fontsize=8, labelcolor=INK)
     tidy(ax)
     if logarithmic[0] and np.all(x[chosen] > 0):
         ax.set_xscale("log")

@@ -22,7 +22,15 @@ def trace(objectives: Mapping[str, np.ndarray]) -> Any | None:
     for ax, (name, values) in zip(figure.subplots(len(kept), 1, squeeze=False)[:, 0], kept.items(), strict=True):
         steps = np.arange(1, len(values) + 1)
         thin = np.unique(np.linspace(0, len(values) - 1, min(len(values), MAX_POINTS)).astype(int))
-        ax.plot(steps[thin], values[thin], color=BLUE, linewidth=0.8, alpha=0.55, marker="o" if len(values) < 12 else None, markersize=3)
+        ax.plot(
+            steps[thin],
+            values[thin],
+            color=BLUE,
+            linewidth=0.8,
+            alpha=0.55,
+            marker="o" if len(values) < 12 else None,
+            markersize=3,
+        )
         window = max(1, len(values) // 20)
         smooth = _moving_mean(values, window)
         ax.plot(steps[thin], smooth[thin], color=INK, linewidth=1.5)

@@ -10,8 +10,10 @@ BOUNDS = (0.0, 0.5, 0.7, 1.0)
 
 
 def weights(khat: float | None, log_weights: np.ndarray | None = None) -> Any | None:
-    """k-hat on its scale (below 0.5 good, below 0.7 usable) and, where weights are given, the share of the total weight
-    that the heaviest draws hold. None where there is neither."""
+    """k-hat on its scale and, where weights are given, the share of the total weight that the heaviest draws hold.
+
+    k-hat below 0.5 is good, below 0.7 usable. None where there is neither.
+    """
     shown = [khat is not None and np.isfinite(khat), log_weights is not None and len(log_weights) > 1]
     if not any(shown):
         return None
@@ -28,7 +30,9 @@ def weights(khat: float | None, log_weights: np.ndarray | None = None) -> Any | 
 def _gauge(ax: Any, khat: float) -> None:
     low, high = min(-0.2, khat - 0.1), max(1.2, khat + 0.1)
     edges = (low, 0.5, 0.7, high)
-    for left, right, colour, word in zip(edges[:-1], edges[1:], (GREEN, ORANGE, RED), ("good", "usable", "unreliable"), strict=True):
+    for left, right, colour, word in zip(
+        edges[:-1], edges[1:], (GREEN, ORANGE, RED), ("good", "usable", "unreliable"), strict=True
+    ):
         ax.barh(0, right - left, left=left, height=0.5, color=colour, alpha=0.3, linewidth=0)
         ax.text((left + right) / 2, 0, word, ha="center", va="center", fontsize=8, color=INK)
     ax.plot([khat, khat], [-0.42, 0.42], color=INK, linewidth=2.5)

@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -79,9 +80,9 @@ class NumPyroTarget(Target):
     observed_names: tuple[str, ...] = eqx.field(static=True, default=())
 
     def log_density(self, z: Float[Array, " d"]) -> Float[Array, ""]:
-        return sum(self._site_terms(z).values(), start=jnp.zeros((), z.dtype))
+        return sum(self.site_terms(z).values(), start=jnp.zeros((), z.dtype))
 
-    def _site_terms(self, z: Float[Array, " d"]) -> dict[str, Float[Array, ""]]:
+    def site_terms(self, z: Float[Array, " d"]) -> dict[str, Float[Array, ""]]:
         """log density of each site at z (with the log Jacobian of its own bijection), by name."""
         from numpyro.distributions import biject_to
 
@@ -116,7 +117,7 @@ class NumPyroTarget(Target):
 
     def diagnose(self, z: Float[Array, " d"]) -> str:
         """The sites whose log density is not finite at z, by name."""
-        terms = eqx.filter_jit(lambda target, z: target._site_terms(z))(self, z)
+        terms = eqx.filter_jit(lambda target, z: target.site_terms(z))(self, z)
         bad = {name: float(v) for name, v in terms.items() if not np.isfinite(v)}
         return ", ".join(f"site {name!r} has log density {v}" for name, v in bad.items())
 
@@ -151,12 +152,13 @@ def _check_data(args: Any, kwargs: Any) -> None:
             )
 
 
-def from_numpyro(model: Callable[..., Any], *args: Any, **kwargs: Any) -> NumPyroTarget:
+def from_numpyro(model: Callable[..., Any], *args: Any, **kwargs: Any) -> Target:
     """The posterior of a NumPyro `model` of continuous latent sites, called as `model(*args, **kwargs)`.
 
     The model is traced once, abstractly: nothing is computed or compiled. Plates, constrained supports (also supports
     that depend on other sites), `factor`, improper priors and deterministic sites are honoured; a plate with
-    `subsample_size` sees all of its rows. Array arguments are data leaves: a second target with arrays of the same shapes
+    `subsample_size` sees all of its rows (one that holds observed sites only makes a target of rows, which
+    `Minibatched` takes). Array arguments are data leaves: a second target with arrays of the same shapes
     runs the same compiled programs, provided that `model` is the same function object.
 
     Raises `InputError` if the model is not callable, fails to trace, has no latent site, has a discrete latent or `param`
@@ -186,16 +188,20 @@ def from_numpyro(model: Callable[..., Any], *args: Any, **kwargs: Any) -> NumPyr
         raise
     except Exception as error:
         name = getattr(model, "__name__", "model")
-        raise InputError(f"The model {name} fails when it is traced with these arguments: {type(error).__name__}: {error}") from error
+        raise InputError(
+            f"The model {name} fails when it is traced with these arguments: {type(error).__name__}: {error}"
+        ) from error
     return _build(Model(model, args, kwargs, tuple(plates.found.items())), found)
 
 
-def _build(model: Model, trace: dict[str, Any]) -> NumPyroTarget:
+def _build(model: Model, trace: dict[str, Any]) -> Target:
     variables, fixed, observed, deterministic = [], True, [], False
     for name, site in trace.items():
         deterministic |= site["type"] == "deterministic"
         if site["type"] == "param":
-            raise InputError(f"The model has a param site {name!r}: give it a prior (numpyro.sample) or pass its value as data")
+            raise InputError(
+                f"The model has a param site {name!r}: give it a prior (numpyro.sample) or pass its value as data"
+            )
         if site["type"] != "sample":
             continue
         if site["is_observed"]:
@@ -214,4 +220,6 @@ def _build(model: Model, trace: dict[str, Any]) -> NumPyroTarget:
         raise InputError("The model has no latent site: there is nothing to infer (are all sites observed?)")
     names = tuple(v.name for v in variables)
     program = None if fixed and not deterministic else Replay(model, names)
-    return NumPyroTarget(Space(tuple(variables), program), model, tuple(observed))
+    from jensen.targets._numpyro_rows import with_rows
+
+    return with_rows(NumPyroTarget(Space(tuple(variables), program), model, tuple(observed)), trace)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -49,6 +50,6 @@ def from_constraint(constraint: Any, name: str) -> tuple[Support, bool]:
     if isinstance(constraint, type(constraints.less_than(0.0)) | type(constraints.less_than_eq(0.0))):
         return (Support("less_than", (nan,)), False) if high is None else (Support("less_than", (high,)), True)
     raise InputError(
-        f"Site {name!r} has support {constraint}, for which no bijection from R^n is known: reparameterise the site, or "
-        "write the model as a log density of unconstrained arrays (targets.from_log_density)"
+        f"Site {name!r} has support {constraint}, for which no bijection from R^n is known: reparameterise the site, "
+        "or write the model as a log density of unconstrained arrays (targets.from_log_density)"
     )

@@ -30,7 +30,7 @@ class Family(abc.ABC):
     whole: bool  # y is counted
 
     @abc.abstractmethod
-    def distribution(self, eta: Float[Array, " n"], auxiliary: dict[str, Array], trials: Array | None) -> Any:
+    def distribution(self, eta: Float[Array, " n"], auxiliary: dict[str, Array], trials: Any) -> Any:
         """NumPyro's distribution of y given eta, a batch of n."""
 
     def auxiliary(self, y: np.ndarray, scale: float) -> tuple[Default, ...]:
@@ -57,7 +57,7 @@ def _spread(y: np.ndarray, centred: bool) -> float:
 class Gaussian(Family):
     """y ~ N(eta, sigma^2)."""
 
-    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Array | None) -> Any:
+    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Any) -> Any:
         import numpyro.distributions as dist
 
         return dist.Normal(eta, auxiliary["sigma"])
@@ -80,7 +80,7 @@ class Gaussian(Family):
 class Student(Gaussian):
     """y ~ Student t(nu, eta, sigma): a regression that outliers pull little."""
 
-    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Array | None) -> Any:
+    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Any) -> Any:
         import numpyro.distributions as dist
 
         return dist.StudentT(auxiliary["nu"], eta, auxiliary["sigma"])
@@ -97,7 +97,7 @@ def _sigma(scale: float) -> Default:
 class Bernoulli(Family):
     """P(y = 1) = logistic(eta)."""
 
-    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Array | None) -> Any:
+    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Any) -> Any:
         import numpyro.distributions as dist
 
         return dist.Bernoulli(logits=eta)
@@ -114,10 +114,10 @@ class Bernoulli(Family):
 class Binomial(Family):
     """y ~ Binomial(trials, logistic(eta))."""
 
-    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Array | None) -> Any:
+    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Any) -> Any:
         import numpyro.distributions as dist
 
-        return dist.Binomial(jnp.asarray(trials), logits=eta)
+        return dist.Binomial(trials, logits=eta)
 
     def check(self, y: np.ndarray, name: str) -> None:
         _check_counts(y, name, self.name)
@@ -127,7 +127,7 @@ class Binomial(Family):
 class Poisson(Family):
     """y ~ Poisson(exp(eta))."""
 
-    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Array | None) -> Any:
+    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Any) -> Any:
         import numpyro.distributions as dist
 
         return dist.Poisson(jnp.exp(eta))
@@ -143,7 +143,7 @@ class Poisson(Family):
 class NegativeBinomial(Poisson):
     """y ~ NegativeBinomial of mean mu = exp(eta) and variance mu + mu^2 / alpha."""
 
-    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Array | None) -> Any:
+    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Any) -> Any:
         from jensen.targets._formula._negative_binomial import NegativeBinomialLog
 
         return NegativeBinomialLog(eta, auxiliary["alpha"])
@@ -157,7 +157,7 @@ class NegativeBinomial(Poisson):
 class Gamma(Family):
     """y ~ Gamma of mean exp(eta) and shape alpha: coefficient of variation 1 / sqrt(alpha)."""
 
-    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Array | None) -> Any:
+    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Any) -> Any:
         import numpyro.distributions as dist
 
         return dist.Gamma(auxiliary["alpha"], auxiliary["alpha"] * jnp.exp(-eta))
@@ -184,7 +184,7 @@ class Gamma(Family):
 class Ordered(Family):
     """P(y <= k) = logistic(cutpoints[k] - eta): cumulative logit, levels 0 .. K-1, no intercept."""
 
-    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Array | None) -> Any:
+    def distribution(self, eta: Array, auxiliary: dict[str, Array], trials: Any) -> Any:
         import numpyro.distributions as dist
 
         return dist.OrderedLogistic(eta, auxiliary["cutpoints"])

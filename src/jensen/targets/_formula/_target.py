@@ -90,6 +90,9 @@ class FormulaTarget(Target):
         """Responses drawn from the model at z, (n,) under the response's name; for the rows of `design` if given."""
         inner = self.inner
         if design is not None:
+            # The handler that frees observed sites compares shapes with those of the observations.
+            place = jnp.zeros(design.zero.shape, jnp.asarray(self.fitted_design.response).dtype)
+            design = eqx.tree_at(lambda d: d.response, design, place, is_leaf=_is_none)
             inner = eqx.tree_at(lambda t: t.model.args, inner, (design,))
         return inner.predict(key, z)
 

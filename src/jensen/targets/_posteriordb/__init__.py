@@ -1,12 +1,13 @@
 """Posteriors of posteriordb as targets, with their reference draws. Magnusson et al. (2024), "posteriordb".
 
-`posteriordb(name)` is the target, `posteriordb_names()` lists the 31 with reference draws, `reference(name)` holds those
-and `flatten(name, draws)` puts draws of ours beside them. Data are read under `$JENSEN_DATA/posteriordb`.
+`posteriordb(name)` is the target, `posteriordb_names()` lists the 31 with reference draws, `reference(name)` holds
+those and `flatten(name, draws)` puts draws of ours beside them. Data are read below $JENSEN_DATA/posteriordb.
 """
 
 import inspect
 
-from jensen.targets._numpyro import NumPyroTarget, from_numpyro
+from jensen.core import Target
+from jensen.targets._numpyro import from_numpyro
 from jensen.targets._posteriordb import _data
 from jensen.targets._posteriordb._catalogue import NAMES, resolve
 from jensen.targets._posteriordb._reference import Reference, flatten, reference
@@ -22,12 +23,13 @@ def posteriordb_names() -> tuple[str, ...]:
     return NAMES
 
 
-def posteriordb(name: str) -> NumPyroTarget:
+def posteriordb(name: str) -> Target:
     """The posterior `name` of posteriordb, such as "garch-garch11", with its data.
 
     The density equals that of the Stan program up to a constant. Sites are named as posteriordb's parameters;
     what it calls transformed parameters are deterministic sites.
-    Raises `UnknownName` (which suggests the nearest), or `DatasetError` where the data are not below $JENSEN_DATA or are damaged.
+    Raises `UnknownName` (which suggests the nearest), or `DatasetError` where the data are not below $JENSEN_DATA or
+    are damaged.
     """
     full, data, entry = resolve(name)
     model = entry.load(full.split("-")[1])

@@ -15,11 +15,12 @@ from jensen.targets._posteriordb._catalogue import REFERENCES, resolve
 class Reference:
     """Reference draws of a posterior, 10 chains of 1000, thinned by posteriordb until all but independent.
 
-    - `parameters`: d flat names in posteriordb's order, `theta[1]` ... counted from one; `flat`: (10, 1000, d), their values.
+    - `parameters`: d flat names in posteriordb's order, `theta[1]` ... counted from one.
+    - `flat`: (10, 1000, d), their values, stored in single precision.
     - `draws`: the same by site, chains joined: `draws["theta"]` has shape (10000, ...).
-    - `latents`: draws of the latent sites of our model, with which `Space.unconstrain` can be fed; they differ from `draws`
-      where the model is non-centred.
-    - `mean`, `sd`, `effective_sample_size`: (d,), from the draws at full precision; `flat` was stored in single precision.
+    - `latents`: draws of the latent sites of our model, with which `Space.unconstrain` can be fed; they differ from
+      `draws` where the model is non-centred.
+    - `mean`, `sd`, `effective_sample_size`: (d,), from the draws at full precision.
     """
 
     name: str
@@ -73,14 +74,15 @@ def flatten(name: str, draws: Mapping[str, Array | np.ndarray]) -> Float[np.ndar
 
 def _columns(parameters: tuple[str, ...]) -> dict[str, int | list[int]]:
     """Where each site stands among the flat names: a column for a scalar, a list of columns for a vector."""
-    columns: dict[str, int | list[int]] = {}
+    scalars, vectors = {}, {}
     for i, parameter in enumerate(parameters):
         site, bracket, _ = parameter.partition("[")
         if bracket:
-            columns.setdefault(site, []).append(i)
+            vectors.setdefault(site, []).append(i)
         else:
-            columns[site] = i
-    return columns
+            scalars[site] = i
+    sites = dict.fromkeys(parameter.partition("[")[0] for parameter in parameters)
+    return {site: vectors[site] if site in vectors else scalars[site] for site in sites}
 
 
 def _gather(rows: Float[np.ndarray, "n d"], columns: int | list[int]) -> np.ndarray:

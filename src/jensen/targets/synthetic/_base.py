@@ -11,7 +11,7 @@ from jensen.core import PRNGKey, Scalar, Target
 class SyntheticTarget(Target):
     """A target whose answers are known exactly, for tests and benchmarks.
 
-    `log_evidence`: log Z = log of the integral of exp(log_density), in nats. `exact_draws(key, n)`: independent draws of
+    `log_evidence`: log Z = log int exp(log_density), in nats. `exact_draws(key, n)`: independent draws of
     the normalised density, shape (n, d). `mean_and_cov()`: its exact moments.
     """
 

@@ -22,7 +22,7 @@ def as_vector(values: Any) -> Float[Array, "..."]:
 class GaussianTarget(SyntheticTarget):
     """log p(z) = log Z + log N(z; m, L L^T).
 
-    `mean`: m, shape (d,). `scale_tril`: L, lower triangular with positive diagonal, shape (d, d). `log_evidence`: log Z.
+    `mean`: m, shape (d,). `scale_tril`: L, lower triangular with a positive diagonal, (d, d). `log_evidence`: log Z.
     """
 
     mean: Float[Array, " d"]

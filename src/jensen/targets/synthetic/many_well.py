@@ -17,7 +17,7 @@ _GRID = 4001  # the trapezoid rule on a smooth density that vanishes at both end
 class ManyWell(SyntheticTarget):
     """log p(z) = sum over pairs (x, y) of z of  w^2 - (x^2 - w)^2 + t x - y^2 / 2.
 
-    Coordinates 0, 2, 4 ... are double wells with minima at -+ sqrt(w), tilted by t; coordinates 1, 3, 5 ... are standard
+    Coordinates 0, 2, 4 ... are double wells with minima at -+ sqrt(w), tilted by t; coordinates 1, 3, 5 ... are unit
     normal. `well`: w (3) and `tilt`: t (0.5), which is -x^4 + 6 x^2 + x / 2. `dimension`: d, even.
     Source: Noe, Olsson, Koehler, Wu (2019); as a test of samplers, Midgley et al. (2023).
     """

@@ -62,7 +62,10 @@ def gaussian_mixture_target(weights: Any, means: Any, covs: Any, log_evidence: f
     """
     weights, means, covs = as_vector(weights), as_vector(means), as_vector(covs)
     require(
-        weights.ndim == 1 and means.ndim == 2 and means.shape[0] == weights.size and covs.shape == (*means.shape, means.shape[1]),
+        weights.ndim == 1
+        and means.ndim == 2
+        and means.shape[0] == weights.size
+        and covs.shape == (*means.shape, means.shape[1]),
         f"weights (k,), means (k, d) and covs (k, d, d) are wanted, got {weights.shape}, {means.shape}, {covs.shape}",
     )
     trils = jnp.linalg.cholesky(covs)

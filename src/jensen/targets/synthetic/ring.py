@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jensen.core import PRNGKey, Scalar, Space, real_space, scalar_field
 from jensen.targets.synthetic._base import SyntheticTarget
@@ -53,7 +53,7 @@ class Ring(SyntheticTarget):
 
         u = jax.random.uniform(key_length, (n,), jnp.result_type(float))
 
-        def halve(_: int, ends: tuple[Float[Array, " n"], Float[Array, " n"]]) -> tuple[Float[Array, " n"], ...]:
+        def halve(_: Int[Array, ""], ends: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = ends
             middle = 0.5 * (low + high)
             below = mass(middle) < u

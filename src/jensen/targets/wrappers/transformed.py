@@ -1,5 +1,7 @@
 """A target in the coordinates of a fitted family."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -37,8 +39,8 @@ class Pullback(Program):
 class Transformed(Target):
     """`target` seen through z = T(u): log p_u(u) = log p(T(u)) + log |det dT/du|.
 
-    `bijection` is a family of standard normal noise (`Gaussian`, `DiagonalGaussian`, `Flow`); where it fits p well, p_u is
-    near N(0, I), so that samplers need no further adaptation. The evidence is that of `target`.
+    `bijection` is a family of standard normal noise (`Gaussian`, `DiagonalGaussian`, `Flow`); where it fits p well,
+    p_u is near N(0, I), so that samplers need no further adaptation. The evidence is that of `target`.
 
     Its space is the inner one with T in front: draws in u come out named and in their supports. The coordinates of
     posteriors found on it are u, not z: certify them against this target, or take them back by `pull`.
@@ -49,10 +51,9 @@ class Transformed(Target):
     """
 
     target: Target
-    bijection: Bijective
-    space: Space = eqx.field(init=False)
+    bijection: Any  # a Bijective; what is none is met by an error of ours
 
-    def __post_init__(self):
+    def __check_init__(self):
         if not isinstance(self.bijection, Bijective):
             raise InputError(
                 f"{type(self.bijection).__name__} is no bijection of standard normal noise: transform by a Gaussian, "
@@ -61,7 +62,10 @@ class Transformed(Target):
         d = self.target.space.dimension
         if self.bijection.dimension != d:
             raise InputError(f"The family has dimension {self.bijection.dimension}, the target {d}")
-        self.space = Space(self.target.space.variables, Pullback(self.target.space, self.bijection))
+
+    @property
+    def space(self) -> Space:
+        return Space(self.target.space.variables, Pullback(self.target.space, self.bijection))
 
     def log_density(self, z: Float[Array, " d"]) -> Float[Array, ""]:
         inner, log_det = self.bijection.transform(z)
@@ -81,7 +85,7 @@ class Transformed(Target):
         return self.target.diagnose(self.bijection.transform(z)[0])
 
     def pull(self, posterior: Posterior) -> Posterior:
-        """A posterior over u as one over z, on the inner target's own space. Raises `InputError` for an unknown kind."""
+        """A posterior over u as one over z, on the inner target's space. Raises `InputError` for an unknown kind."""
         space = self.target.space
         if isinstance(posterior, DrawsPosterior):
             z = _forward_many(self.bijection, posterior.pooled).reshape(posterior.chains.shape)

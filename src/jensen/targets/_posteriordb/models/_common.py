@@ -1,5 +1,7 @@
 """What several models share: flat priors, linear predictors, Gaussian regression."""
 
+from typing import cast
+
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
@@ -7,15 +9,20 @@ from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
 
+def latent(name: str, prior: dist.Distribution) -> Array:
+    """A latent site: `numpyro.sample`, whose type is wider."""
+    return cast(Array, numpyro.sample(name, prior))
+
+
 def flat(name: str, shape: tuple[int, ...] = (), support: constraints.Constraint = constraints.real) -> Array:
     """A site with density 1 on `support`: what Stan assumes of a parameter without a prior."""
-    return numpyro.sample(name, dist.ImproperUniform(support, (), shape))
+    return latent(name, dist.ImproperUniform(support, (), shape))
 
 
 def with_prior(name: str, prior: dist.Distribution, shape: tuple[int, ...], support: constraints.Constraint) -> Array:
-    """A site x on `support` with density proportional to prod_i prior(x_i): the prior truncated to a joint constraint."""
+    """A site x on `support` with density proportional to prod_i prior(x_i): a prior under a joint constraint."""
     value = flat(name, shape, support)
-    numpyro.factor(f"{name}_prior", prior.log_prob(value).sum())
+    numpyro.factor(f"{name}_prior", jnp.sum(jnp.asarray(prior.log_prob(value))))
     return value
 
 

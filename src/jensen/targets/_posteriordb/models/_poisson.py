@@ -1,5 +1,7 @@
 """The Poisson distribution by its log rate."""
 
+from typing import Any, ClassVar
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
@@ -10,8 +12,8 @@ from numpyro.distributions import Distribution, constraints
 class PoissonLog(Distribution):
     """P(k) = exp(k log_rate - exp(log_rate)) / k!, finite and differentiable where exp(log_rate) is rounded to zero."""
 
-    arg_constraints = {"log_rate": constraints.real}
-    support = constraints.nonnegative_integer
+    arg_constraints: ClassVar[dict[str, Any]] = {"log_rate": constraints.real}
+    support: Any = constraints.nonnegative_integer
 
     def __init__(self, log_rate: Array, *, validate_args: bool | None = None):
         self.log_rate = log_rate

@@ -1,16 +1,15 @@
 """Children's test scores: six regressions. Gelman and Hill (2007), ch. 3 and 4."""
 
-import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from jensen.targets._posteriordb.models._common import gaussian, regress
+from jensen.targets._posteriordb.models._common import gaussian, latent, regress
 
 Column = Float[Array, " n"]
 
 
 def _sigma() -> Float[Array, ""]:
-    return numpyro.sample("sigma", dist.HalfCauchy(2.5))
+    return latent("sigma", dist.HalfCauchy(2.5))
 
 
 def kidscore_momhs(kid_score: Column, mom_hs: Column) -> None:

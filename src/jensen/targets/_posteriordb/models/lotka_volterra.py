@@ -1,4 +1,6 @@
-"""Lynx and hare in the Hudson Bay: the Lotka-Volterra equations with log-normal errors. Stan case study, Carpenter (2018)."""
+"""Lynx and hare: the Lotka-Volterra equations with log-normal errors. Stan case study, Carpenter (2018)."""
+
+from typing import Any, cast
 
 import diffrax
 import jax.numpy as jnp
@@ -6,13 +8,14 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
+from jensen.targets._posteriordb.models._common import latent
 from jensen.targets._posteriordb.models._forward_mode import by_forward_mode
 
 MAX_STEPS = 10_000  # the posterior needs under 200; where more are needed the density is zero
 
 
 def lotka_volterra(ts: Float[Array, " n"], y_init: Float[Array, " 2"], y: Float[Array, "n 2"]) -> None:
-    """log y_k(t) ~ N(log z_k(t), sigma_k^2) at t = 0 and at `ts`, z the solution of
+    """log y_k(t) ~ N(log z_k(t), sigma_k^2) at t = 0 and at `ts`, where z = (u, v) solves the equations.
 
     du/dt = (theta_1 - theta_2 v) u, dv/dt = (-theta_3 + theta_4 u) v, (u, v)(0) = z_init.
 
@@ -20,9 +23,9 @@ def lotka_volterra(ts: Float[Array, " n"], y_init: Float[Array, " 2"], y: Float[
     z_init_k ~ LogNormal(log 10, 1).
     """
     location, scale = jnp.array([1.0, 0.05, 1.0, 0.05]), jnp.array([0.5, 0.05, 0.5, 0.05])
-    theta = numpyro.sample("theta", dist.TruncatedNormal(location, scale, low=0.0).to_event(1))
-    z_init = numpyro.sample("z_init", dist.LogNormal(jnp.log(10.0), jnp.ones(2)).to_event(1))
-    sigma = numpyro.sample("sigma", dist.LogNormal(-1.0, jnp.ones(2)).to_event(1))
+    theta = latent("theta", dist.TruncatedNormal(location, scale, low=0.0).to_event(1))
+    z_init = latent("z_init", dist.LogNormal(jnp.log(10.0), jnp.ones(2)).to_event(1))
+    sigma = latent("sigma", dist.LogNormal(-1.0, jnp.ones(2)).to_event(1))
     log_z = by_forward_mode(lambda x: log_populations(x[:4], x[4:], ts))(jnp.concatenate([theta, jnp.log(z_init)]))
     numpyro.sample("y_init", dist.LogNormal(jnp.log(z_init), sigma), obs=y_init)
     numpyro.sample("y", dist.LogNormal(log_z, sigma), obs=y)
@@ -37,7 +40,7 @@ def log_populations(
     """
     alpha, beta, gamma, delta = theta
 
-    def growth(t, log_z, _):
+    def growth(t: Any, log_z: Any, _: Any) -> Array:
         z = jnp.exp(log_z)
         return jnp.stack([alpha - beta * z[1], -gamma + delta * z[0]])
 
@@ -56,4 +59,4 @@ def log_populations(
         max_steps=MAX_STEPS,
         throw=False,
     )
-    return solution.ys
+    return cast(Array, solution.ys)

@@ -1,4 +1,4 @@
-"""A mixture of two Gaussians in one dimension, identified by the order of the means. Stan case study, Betancourt (2017)."""
+"""A mixture of two Gaussians in one dimension, its means in order. Stan case study, Betancourt (2017)."""
 
 import jax.numpy as jnp
 import numpyro
@@ -6,7 +6,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
-from jensen.targets._posteriordb.models._common import with_prior
+from jensen.targets._posteriordb.models._common import latent, with_prior
 
 
 def low_dim_gauss_mix(y: Float[Array, " n"]) -> None:
@@ -15,7 +15,7 @@ def low_dim_gauss_mix(y: Float[Array, " n"]) -> None:
     mu_k ~ N(0, 2^2), sigma_k ~ half-N(0, 2^2), theta ~ Beta(5, 5).
     """
     mu = with_prior("mu", dist.Normal(0.0, 2.0), (2,), constraints.ordered_vector)
-    sigma = numpyro.sample("sigma", dist.HalfNormal(2.0).expand([2]).to_event(1))
-    theta = numpyro.sample("theta", dist.Beta(5.0, 5.0))
+    sigma = latent("sigma", dist.HalfNormal(2.0).expand([2]).to_event(1))
+    theta = latent("theta", dist.Beta(5.0, 5.0))
     weights = dist.Categorical(logits=jnp.stack([jnp.log(theta), jnp.log1p(-theta)]))
     numpyro.sample("y", dist.MixtureSameFamily(weights, dist.Normal(mu, sigma)), obs=y)

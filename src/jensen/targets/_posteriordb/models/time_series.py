@@ -7,14 +7,17 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
-from jensen.targets._posteriordb.models._common import flat
+from jensen.targets._posteriordb.models._common import flat, latent
 
 
 def arK(y: Float[Array, " t"], K: int) -> None:
-    """y_t ~ N(alpha + sum_k beta_k y_{t-k}, sigma^2) for t > K; alpha, beta_k ~ N(0, 10^2), sigma ~ half-Cauchy(2.5)."""
-    alpha = numpyro.sample("alpha", dist.Normal(0.0, 10.0))
-    beta = numpyro.sample("beta", dist.Normal(0.0, 10.0).expand([K]).to_event(1))
-    sigma = numpyro.sample("sigma", dist.HalfCauchy(2.5))
+    """y_t ~ N(alpha + sum_k beta_k y_{t-k}, sigma^2) for t > K.
+
+    alpha, beta_k ~ N(0, 10^2), sigma ~ half-Cauchy(2.5).
+    """
+    alpha = latent("alpha", dist.Normal(0.0, 10.0))
+    beta = latent("beta", dist.Normal(0.0, 10.0).expand([K]).to_event(1))
+    sigma = latent("sigma", dist.HalfCauchy(2.5))
     lags = jnp.stack([y[K - k : -k] for k in range(1, K + 1)], axis=-1)
     numpyro.sample("y", dist.Normal(alpha + lags @ beta, sigma), obs=y[K:])
 
@@ -36,7 +39,7 @@ def garch11(y: Float[Array, " t"], sigma1: Float[Array, ""]) -> None:
 def discounted_sum(x: Float[Array, " t"], rate: Float[Array, ""]) -> Float[Array, " t"]:
     """s_t = x_t + rate s_{t-1}, s_0 = 0. The plain recursion: an associative scan is slower on a CPU at t = 200."""
 
-    def add(s, x_t):
+    def add(s: Float[Array, ""], x_t: Float[Array, ""]) -> tuple[Array, Array]:
         s = x_t + rate * s
         return s, s
 

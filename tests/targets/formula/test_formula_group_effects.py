@@ -33,7 +33,7 @@ def expected_likelihood(t, v, group_part):
 
 
 def log_likelihood(target, z):
-    return float(eqx.filter_jit(lambda target, z: target.inner._site_terms(z)["y"])(target, z))
+    return float(eqx.filter_jit(lambda target, z: target.inner.site_terms(z)["y"])(target, z))
 
 
 def values(target, seed):

@@ -1,0 +1,169 @@
+"""`jensen fit`: one model, one posterior, its certificate and report."""
+
+import dataclasses
+import datetime
+import platform
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jensen._cli.models import Loaded, load_model
+from jensen._cli.setup import configure
+from jensen._cli.show import show_fit, show_place
+from jensen.core import Fit, InputError, StopCode
+from jensen.core.random import POSTERIOR, stream
+from jensen.core.storage import check_folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the user asked for, as given."""
+
+    model: str
+    data: str | None = None
+    method: str = "auto"
+    out: str | None = None
+    seed: int = 0
+    steps: int | None = None
+    time_limit: float | None = None
+    family: str = "gaussian"
+    prior: Sequence[str] = ()
+    missing: str = "error"
+    overwrite: bool = False
+
+
+def fit_command(request: Request) -> int:
+    """Check all, fit, show, write. Returns the exit code: 0, or 130 if the user stopped it (and all is kept)."""
+    check_seed(request.seed)
+    if request.time_limit is not None and not request.time_limit > 0:
+        raise InputError(f"--time-limit must be a positive number of seconds, got {request.time_limit}")
+    if request.steps is not None and request.steps < 1:
+        raise InputError(f"--steps must be a positive whole number, got {request.steps}")
+    folder = check_folder(request.out or free_folder(request.model), request.overwrite)
+    configure()
+    algorithm = chosen(request.method)
+    if algorithm is None and request.steps is not None:
+        raise InputError("--steps belongs to one method: add --method NAME, or limit the autopilot by --time-limit")
+    loaded = load_model(request.model, request.data, request.family, request.prior, request.missing)
+    fit = infer(loaded.target, algorithm, request.seed, request.steps, request.time_limit)
+    fit = complete(fit, loaded, request)
+    show_fit(fit)
+    write(fit, folder, request.overwrite)
+    show_place(folder)
+    return 130 if any(run.stop is StopCode.INTERRUPTED for run in fit.runs) else 0
+
+
+def check_seed(seed: int) -> None:
+    """Raise `InputError` for a seed that JAX would not take."""
+    if not 0 <= seed < 2**31:
+        raise InputError(f"--seed must lie between 0 and 2147483647, got {seed}")
+
+
+def chosen(method: str) -> Any:
+    """The algorithm of this name, None for the autopilot."""
+    from jensen.algorithms._registry import algorithm_named
+
+    return None if method.lower() == "auto" else algorithm_named(method)
+
+
+def infer(target: Any, algorithm: Any, seed: int, steps: int | None = None, time_limit: float | None = None) -> Fit:
+    """Run the algorithm, or the autopilot where it is None."""
+    import jax
+
+    key = jax.random.key(seed)
+    if algorithm is None:
+        from jensen._ladder import fit
+
+        return fit(target, key=key, time_limit=time_limit)
+    from jensen._run import run
+
+    return run(algorithm, target, key=key, steps=steps, time_limit=time_limit)
+
+
+def complete(fit: Fit, loaded: Loaded, request: Request) -> Fit:
+    """The fit with predictive draws and the record of where it comes from."""
+    import jax
+
+    from jensen.core.predictive import posterior_predictive
+
+    replicated, observed = fit.predictive, fit.observed
+    if not replicated:
+        key = stream(jax.random.key(request.seed), POSTERIOR)
+        replicated, observed = posterior_predictive(fit.posterior, loaded.target, key)
+    about = {
+        "model": loaded.title,
+        "command": command_line(request),
+        "method": request.method,
+        "seed": request.seed,
+        "data": loaded.data,
+        "labels": loaded.labels,
+        "priors": loaded.priors,
+        "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "precision": "double" if jax.config.read("jax_enable_x64") else "single",
+        "machine": f"{platform.system()} {platform.machine()}, {jax.default_backend()}",
+        "versions": versions(),
+    }
+    return dataclasses.replace(fit, info=fit.info | about, predictive=replicated, observed=observed)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the numbers."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in ("jensen", "jax", "numpyro", "blackjax", "flowjax", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # a source tree that was never installed
+            continue
+    return found
+
+
+def command_line(request: Request) -> str:
+    """The command that makes this fit again."""
+    parts = ["jensen", "fit", request.model]
+    default = Request(request.model)
+    for field in dataclasses.fields(request)[1:]:
+        value, name = getattr(request, field.name), f"--{field.name.replace('_', '-')}"
+        if field.name == "seed":
+            parts += [name, str(value)]
+        elif field.name == "prior":
+            parts += [part for prior in value for part in (name, prior)]
+        elif value != getattr(default, field.name) and field.name not in ("out", "overwrite"):
+            parts += [name, str(value)]
+    return shlex.join(parts)
+
+
+def free_folder(model: str) -> Path:
+    """`jensen-MODEL`, or the first of `jensen-MODEL-2`, `-3` ... that does not exist."""
+    stem = Path(model.rpartition(":")[0]).stem + "-" + model.rpartition(":")[2] if ".py:" in model else model
+    name = "jensen-" + (re.sub(r"[^A-Za-z0-9_]+", "-", stem).strip("-") or "fit")[:60]
+    path, n = Path(name), 1
+    while path.exists():
+        n += 1
+        path = Path(f"{name}-{n}")
+    return path
+
+
+def write(fit: Fit, folder: Path, overwrite: bool) -> None:
+    """The fit, its report and its draws for ArviZ, all in `folder`."""
+    from jensen.core._arviz import write_netcdf
+    from jensen.report import write_report
+
+    fit.save(folder, overwrite=overwrite)
+    write_report(fit, folder / "report.html")
+    write_netcdf(fit.to_arviz(num_draws=4000), folder / "posterior.nc")
+
+
+def report_command(folder: str) -> int:
+    """`jensen report DIR`: write the report of a saved fit again."""
+    configure()
+    from jensen.core.storage import load_fit
+    from jensen.report import write_report
+
+    path = write_report(load_fit(folder), Path(folder) / "report.html")
+    print(path, file=sys.stdout)
+    return 0

@@ -1,0 +1,73 @@
+"""Fits on a terminal."""
+
+from pathlib import Path
+from typing import Any
+
+MAX_ROWS = 30
+
+
+def console() -> Any:
+    """Standard output, by rich: plain text where it is not a terminal."""
+    from rich.console import Console
+
+    wide = Console(highlight=False, markup=False)
+    return wide if wide.is_terminal else Console(highlight=False, markup=False, width=max(wide.width, 110))
+
+
+def show_fit(fit: Any) -> None:
+    """Verdict, reasons, checks and the first rows of the summary."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from jensen.report import summarise
+    from jensen.report._summary import fit_draws, is_internal
+    from jensen.report._words import check_rows, evidence, story, verdict
+
+    out, judged = console(), verdict(fit.certificate)
+    style = {"good": "bold green", "bad": "bold red", "unknown": "bold yellow"}
+    out.print(Text(judged.title, style[judged.tone]), Text(judged.meaning))
+    for reason in fit.certificate.reasons if fit.certificate else ():
+        out.print(Text(f"  - {reason}"))
+    out.print(Text(story(fit), "dim"))
+    checks = Table("check", "verdict", "value", "limit", box=None, pad_edge=False, header_style="dim")
+    for c in check_rows(fit.certificate):
+        checks.add_row(Text(c["name"]), Text(c["mark"], style[c["tone"]].removeprefix("bold ")), c["value"], c["limit"])
+    if checks.row_count:
+        out.print(checks)
+    for name, value in evidence(fit.certificate):
+        out.print(Text(f"{name}: {value}"))
+    draws = fit_draws(fit)
+    rows = [row for row in summarise(fit, draws) if not is_internal(row.site, draws)]
+    chains = any(row.ess is not None for row in rows)
+    table = Table(
+        "",
+        *("mean", "sd", "5 %", "50 %", "95 %"),
+        *(("ess",) if chains else ()),
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows[:MAX_ROWS]:
+        numbers = [row.text(v) for v in (row.mean, row.sd, row.q05, row.q50, row.q95)]
+        ess = [f"{row.ess:.0f}" if row.ess is not None else "-"] if chains else []
+        table.add_row(Text(f"{row.site}[{row.label}]" if row.label else row.site), *numbers, *ess)
+    out.print(table)
+    if len(rows) > MAX_ROWS:
+        out.print(Text(f"... and {len(rows) - MAX_ROWS} more rows, in the report", "dim"))
+
+
+def show_place(folder: Path) -> None:
+    """Where things were written."""
+    from rich.text import Text
+
+    out = console()
+    out.print(Text(f"Written to {folder}"))
+    out.print(
+        Text(
+            f"  report:   {folder / 'report.html'}\n"
+            f"  python:   jensen.load({str(folder)!r})\n"
+            f"  ArviZ:    {folder / 'posterior.nc'}"
+        )
+    )

@@ -1,0 +1,208 @@
+"""The command `jensen`."""
+
+import os
+import sys
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from jensen import __version__
+
+app = App(
+    name="jensen",
+    help="Approximate Bayesian inference with a certificate: a model and data in, a posterior you can judge out.",
+    version=__version__,
+    version_flags=["--version"],
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,
+)
+
+Priors = Annotated[list[str], Parameter(name="--prior", negative="")]
+Flag = Parameter(negative="")
+
+
+@app.command
+def fit(
+    model: str,
+    /,
+    *,
+    data: str | None = None,
+    method: str = "auto",
+    out: str | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    time_limit: float | None = None,
+    family: str = "gaussian",
+    prior: Priors = [],  # noqa: B006
+    missing: str = "error",
+    overwrite: Annotated[bool, Flag] = False,
+) -> int:
+    """Fit a model, certify the posterior, write a report.
+
+    Args:
+        model: A formula ("y ~ x + (1|g)"), file.py:function (a NumPyro model; columns of the table become its
+            arguments), or a name of posteriordb.
+        data: A CSV or Parquet file, or the name of a data set.
+        method: auto tries methods from cheap to dear until one is certified; a name of "jensen methods" runs
+            that one.
+        out: The folder to write to: the fit, report.html, posterior.nc. Default: jensen-MODEL.
+        seed: The same seed gives the same result.
+        steps: At most so many steps of the one method.
+        time_limit: Seconds after which nothing new is begun.
+        family: Of a formula: gaussian, student, bernoulli, binomial, poisson, negative_binomial, gamma, ordered.
+        prior: Of a formula, may be repeated: --prior "x=normal(0, 1)".
+        missing: Rows of a formula's table that miss a value: error, or drop.
+        overwrite: Replace the fit in the folder.
+    """
+    from jensen._cli.fitting import Request, fit_command
+
+    limits = {"steps": steps, "time_limit": time_limit}
+    formula = {"family": family, "prior": tuple(prior), "missing": missing}
+    return fit_command(Request(model, data, method, out, seed, overwrite=overwrite, **limits, **formula))
+
+
+@app.command
+def compare(
+    model: str,
+    /,
+    *,
+    methods: str,
+    data: str | None = None,
+    out: str | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    time_limit: float | None = None,
+    family: str = "gaussian",
+    prior: Priors = [],  # noqa: B006
+    missing: str = "error",
+) -> int:
+    """Run several methods on one model: time, certificate, and error where the truth is known.
+
+    Args:
+        model: As for fit.
+        methods: Names divided by commas, as in laplace,batch-match,auto.
+        data: As for fit.
+        out: A folder for compare.json and compare.svg; nothing is written without it.
+        seed: As for fit.
+        steps: At most so many steps of each method.
+        time_limit: Seconds for each method.
+        family: As for fit.
+        prior: As for fit.
+        missing: As for fit.
+    """
+    from jensen._cli.comparing import compare_command
+    from jensen._cli.fitting import Request
+
+    limits = {"steps": steps, "time_limit": time_limit}
+    formula = {"family": family, "prior": tuple(prior), "missing": missing}
+    return compare_command(Request(model, data, "", out, seed, **limits, **formula), methods)
+
+
+@app.command
+def methods(*, json: Annotated[bool, Flag] = False) -> int:
+    """Every algorithm, family, objective and estimator: what it needs and gives, a line, its source.
+
+    Args:
+        json: Print JSON.
+    """
+    from jensen._cli.catalogue import methods_command
+
+    return methods_command(json)
+
+
+@app.command
+def papers(*, topic: str | None = None, json: Annotated[bool, Flag] = False) -> int:
+    """Every paper that the library answers to: whether it is measured, and the result.
+
+    Args:
+        topic: Only papers whose topic holds this text.
+        json: Print JSON.
+    """
+    from jensen._cli.papers import papers_command
+
+    return papers_command(topic, json)
+
+
+@app.command
+def reproduce(slug: str, /, *, full: Annotated[bool, Flag] = False, json: Annotated[bool, Flag] = False) -> int:
+    """Run the claims of a paper: claimed, measured, holds or fails (exit code 1).
+
+    Args:
+        slug: The paper, as "jensen papers" lists it.
+        full: At the paper's own size.
+        json: Print JSON.
+    """
+    from jensen._cli.papers import reproduce_command
+
+    return reproduce_command(slug, full, json)
+
+
+@app.command
+def report(folder: str, /) -> int:
+    """Write the HTML report of a saved fit.
+
+    Args:
+        folder: A folder that jensen fit or fit.save wrote.
+    """
+    from jensen._cli.fitting import report_command
+
+    return report_command(folder)
+
+
+@app.command
+def bench(
+    name: str | None = None,
+    /,
+    *arguments: Annotated[str, Parameter(allow_leading_hyphen=True)],
+) -> int:
+    """Run a benchmark, ours beside its peers; without a name, list them.
+
+    Args:
+        name: The benchmark, such as posteriordb.
+        *arguments: What the benchmark itself takes.
+    """
+    from jensen._cli.papers import bench_command
+
+    return bench_command(name, arguments)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code: 2 with one line on standard error for input that cannot be used."""
+    try:
+        return int(app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0)
+    except CycloptsError as error:
+        return _fail(f"{_one_line(error)} (jensen --help)")
+    except KeyboardInterrupt:
+        return _fail("interrupted before there was anything to keep", 130)
+    except BrokenPipeError:  # the reader, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if not _expected(error):
+            raise
+        return _fail(str(error))
+
+
+def _expected(error: Exception) -> bool:
+    """Whether the error is one that names its cause: looked up among loaded modules, for importing them takes time."""
+    names = (("jensen.core.errors", "JensenError"), ("jensen._cli.papers", "NotInstalled"))
+    kinds = tuple(getattr(sys.modules[module], name) for module, name in names if module in sys.modules)
+    return isinstance(error, kinds)
+
+
+def _one_line(error: Any) -> str:
+    return " ".join(str(error).split())
+
+
+def _fail(words: str, code: int = 2) -> int:
+    print(f"jensen: {words}", file=sys.stderr)
+    return code
+
+
+def main() -> None:
+    """The entry point of the console script."""
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()
