@@ -53,11 +53,10 @@ def summary(cls: type) -> str:
 
 def source(cls: type) -> str:
     """The papers after `Source:` in the docstring."""
-    found = re.search(
-        r"^Sources?:\s*(.+?)(?:\n\s*\n|\Z)", inspect.cleandoc(cls.__doc__ or ""), re.DOTALL | re.MULTILINE
-    )
+    text = inspect.cleandoc(cls.__doc__ or "")
+    found = re.search(r"\bSources?:\s*(.+?)(?:\n\s*\n|\Z)", text, re.DOTALL)
     if found is None:
-        raise PluginError(f"{cls.__name__} has no line 'Source:' in its docstring")
+        raise PluginError(f"{cls.__name__} has no 'Source:' in its docstring")
     return _cell(" ".join(found.group(1).split()))
 
 

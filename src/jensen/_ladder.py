@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jensen._run import Outcome, drive
-from jensen.algorithms import NUTS, BatchMatch, GradientVI, Laplace, LaplaceMixture
+from jensen.algorithms import NUTS, BatchMatch, GradientVI, Laplace, LaplaceMixture, TemperedSMC
 from jensen.algorithms.nuts import Dense, Diagonal
 from jensen.certificate import Modes, certify, certify_weights, modes_of, search, weigh
 from jensen.certificate.modes import MAX_DIMENSION
@@ -19,6 +19,7 @@ from jensen.core import (
     Algorithm,
     Certificate,
     DensityPosterior,
+    DrawsPosterior,
     Fit,
     InputError,
     Posterior,
@@ -40,6 +41,7 @@ MORE_BATCHES = 4
 USELESS_KHAT = 1.5  # a density whose weights are worse is no place to start from
 BAD_KHAT = 1.0  # a Gaussian whose weights are worse (no finite mean) is no preconditioner: a flow is
 CHAINS = 8
+SMC_DIMENSION = 100
 DENSE = 50  # up to here the sampler learns a dense metric
 
 
@@ -69,7 +71,7 @@ class Climb:
     @property
     def best(self) -> Attempt | None:
         """The attempt whose density is the best start so far."""
-        useful = [a for a in self.tried if _khat(a) < USELESS_KHAT and not _misses_modes(a)]
+        useful = [a for a in self.tried if _khat(a) < USELESS_KHAT and not _fails(a, "missed modes", "evidence elsewhere")]
         return max(useful, key=lambda a: a.certificate.elbo or -np.inf) if useful else None
 
     @property
@@ -88,7 +90,7 @@ class Climb:
     @property
     def several_modes(self) -> bool:
         """Whether a check of missed modes has failed: one mode's density will not do."""
-        return any(_misses_modes(a) for a in self.tried)
+        return any(_fails(a, "missed modes") for a in self.tried)
 
 
 def _khat(attempt: Attempt) -> float:
@@ -96,17 +98,21 @@ def _khat(attempt: Attempt) -> float:
     return np.inf if khat is None or elbo is None or not np.isfinite(elbo) else khat
 
 
-def _misses_modes(attempt: Attempt) -> bool:
-    return any(c.name == "missed modes" and c.holds is False for c in attempt.certificate.checks)
+def _fails(attempt: Attempt, *names: str) -> bool:
+    return any(c.name in names and c.holds is False for c in attempt.certificate.checks)
 
 
 @dataclasses.dataclass(frozen=True)
 class Rung:
-    """A step of the ladder: `make(climb)` gives the algorithm, or None where the rung does not apply."""
+    """A step of the ladder: `make(climb)` gives the algorithm, or None where the rung does not apply.
+
+    `repeats`: runs with keys of their own whose draws are pooled as chains, for methods of one population (SMC).
+    """
 
     name: str
     make: Callable[[Climb], Algorithm | None]
     steps: int | None = None
+    repeats: int = 1
 
 
 def _laplace(climb: Climb) -> Algorithm | None:
@@ -124,6 +130,10 @@ def _gaussian(climb: Climb) -> Algorithm | None:
 
 def _flow(climb: Climb) -> Algorithm | None:
     return None if climb.several_modes else GradientVI(family=FlowBuilder(), learning_rate=3e-3)
+
+
+def _smc(climb: Climb) -> Algorithm | None:
+    return TemperedSMC(num_particles=2000) if climb.target.space.dimension <= SMC_DIMENSION else None
 
 
 def _gaussian_sampler(climb: Climb) -> Algorithm | None:
@@ -154,6 +164,7 @@ LADDER = (
     Rung("NUTS", _gaussian_sampler, 1000),
     Rung("flow", _flow, 3000),
     Rung("flow NUTS", _flow_sampler, 1500),
+    Rung("SMC", _smc, repeats=4),
 )
 
 
@@ -170,7 +181,7 @@ def fit(
 
     The rungs, each started from the best result before it: mode and Laplace; a mixture of Laplace approximations, if the
     first rung met several modes; a full-rank Gaussian by batch and match; NUTS preconditioned by it; a flow; NUTS
-    preconditioned by the flow. After each one the result is certified with fresh draws; where the importance weights of
+    preconditioned by the flow; tempered SMC, four populations. After each one the result is certified with fresh draws; where the importance weights of
     a density are usable but not flat (0.5 < k-hat < 0.7, or moments off) its draws are resampled by them. The first
     certified result is returned. If none is, the one with the fewest failed checks is, and its certificate says so.
 
@@ -198,12 +209,28 @@ def fit(
             continue
         rung_key = jax.random.fold_in(stream(key, RESTART), i)
         limit = None if left is None else max(left, 1e-3)
-        outcome = drive(
-            algorithm, target, key=rung_key, steps=rung.steps, start=climb.start, time_limit=limit, progress=progress
-        )
-        if climb.modes is None and target.space.dimension <= MAX_DIMENSION:
-            climb = dataclasses.replace(climb, modes=_modes(outcome, target, key))
-        attempt = judge(outcome, target, rung_key, climb.modes)
+        try:
+            outcome = _pooled(
+                [
+                    drive(
+                        algorithm,
+                        target,
+                        key=jax.random.fold_in(rung_key, r),
+                        steps=rung.steps,
+                        start=climb.start,
+                        time_limit=limit,
+                        progress=progress,
+                    )
+                    for r in range(rung.repeats)
+                ]
+            )
+            if climb.modes is None and target.space.dimension <= MAX_DIMENSION:
+                climb = dataclasses.replace(climb, modes=_modes(outcome, target, key))
+            attempt = judge(outcome, target, rung_key, climb.modes)
+        except KeyboardInterrupt:  # while compiling or certifying; within a run the loop keeps the state
+            if not climb.tried:
+                raise
+            break
         climb = dataclasses.replace(climb, tried=(*climb.tried, attempt))
         if attempt.certificate.passed or outcome.run.stop is StopCode.INTERRUPTED:
             break
@@ -212,6 +239,20 @@ def fit(
     best = min(reversed(climb.tried), key=lambda a: a.failures)
     runs = (*(a.run for a in climb.tried if a is not best), best.run)
     return Fit(best.posterior, _with_bound(best.certificate, climb.tried), runs, about(key, target))
+
+
+def _pooled(outcomes: Sequence[Outcome]) -> Outcome:
+    """Runs of one algorithm as one, their draws as chains side by side."""
+    first = outcomes[0]
+    if len(outcomes) == 1:
+        return first
+    posteriors = [o.posterior for o in outcomes if isinstance(o.posterior, DrawsPosterior)]
+    chains = np.concatenate([np.asarray(p.chains) for p in posteriors])
+    seconds = sum(o.run.seconds for o in outcomes)
+    notes = (*first.run.notes, f"{len(outcomes)} runs with keys of their own, pooled")
+    posterior = DrawsPosterior(first.posterior.space, jax.numpy.asarray(chains), None, posteriors[0].independent)
+    run = dataclasses.replace(first.run, seconds=seconds, notes=notes)
+    return dataclasses.replace(first, posterior=posterior, run=run)
 
 
 def judge(outcome: Outcome, target: Target, key: PRNGKey, modes: Modes | None) -> Attempt:
@@ -232,8 +273,10 @@ def judge(outcome: Outcome, target: Target, key: PRNGKey, modes: Modes | None) -
                 posterior, certificate = resampled, reweighted
     else:
         certificate = certify(posterior, target, key, modes=modes)
-    verdict = "certified" if certificate.passed else "not certified: " + ", ".join(
-        c.name for c in certificate.checks if c.holds is False
+    verdict = (
+        "certified"
+        if certificate.passed
+        else "not certified: " + ", ".join(c.name for c in certificate.checks if c.holds is False)
     )
     seconds = outcome.run.seconds + time.perf_counter() - began
     run = dataclasses.replace(outcome.run, verdict=verdict, certificate=certificate, seconds=seconds)

@@ -30,9 +30,7 @@ def is_abstract(cls) -> bool:
 
 ALL = classes()
 PUBLIC = {
-    name: cls
-    for name, cls in ALL.items()
-    if issubclass(cls, KINDS) and not is_abstract(cls) and not cls.__name__.startswith("_")
+    name: cls for name, cls in ALL.items() if issubclass(cls, KINDS) and not is_abstract(cls) and "._" not in name
 }
 
 

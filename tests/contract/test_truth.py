@@ -7,15 +7,15 @@ import pytest
 import scipy.stats
 
 from jensen.core import DensityPosterior
-from jensen.families import DiagonalGaussian, Gaussian
-from tests.contract.cases import CASES, DRAWS, EXACT, MEAN_FIELD, MODE, NOISY
+from jensen.families import DiagonalGaussian, Gaussian, kl_gaussian
+from tests.contract.cases import CASES, DRAWS, EXACT, MEAN_FIELD, MODE, NOISY, ROUGH
 from tests.contract.helpers import fitted
 from tests.contract.target import correlated_gaussian
 
 TARGET = correlated_gaussian()
 MEAN, COV = np.asarray(TARGET.mean), np.asarray(TARGET.scale_tril @ TARGET.scale_tril.T)
-RUNS = 8
-FALSE_ALARM = 1e-6  # per test; five standard errors of a normal variable are 6e-7
+RUNS = 12
+FALSE_ALARM = 1e-6  # per comparison; five standard errors of a normal variable are 6e-7
 
 
 def cases(*kinds):
@@ -31,14 +31,14 @@ def test_recovers_the_gaussian_exactly(name):
 
 @cases(NOISY)
 def test_recovers_the_gaussian_within_its_own_noise(name):
-    """Mean over runs within five standard errors for as many degrees of freedom, and errors of 10 % cannot hide."""
+    """Means over runs within their error (Student's t, for it is estimated), which hides no error above a half."""
     moments = [fitted(name, seed).posterior.mean_and_cov() for seed in range(RUNS)]
     limit = scipy.stats.t.isf(FALSE_ALARM / 2, RUNS - 1)
-    rows = np.stack([np.concatenate([mean, cov[np.tril_indices(4)]]) for mean, cov in map(np.asarray, moments)])
+    rows = np.stack([np.concatenate([mean, cov[np.tril_indices(4)]]) for mean, cov in moments])
     truth = np.concatenate([MEAN, COV[np.tril_indices(4)]])
     error = rows.std(0, ddof=1) / np.sqrt(RUNS)
     assert np.all(np.abs(rows.mean(0) - truth) < limit * error + 1e-6)
-    assert np.all(rows.std(0, ddof=1) < 0.1)
+    assert np.all(limit * error < 0.5)
 
 
 @cases(DRAWS)
@@ -55,6 +55,12 @@ def test_recovers_the_moments_within_five_standard_errors(name):
         error = np.sqrt(variance / size)
         assert np.all(np.abs(standard.reshape(-1, 4).mean(0) - truth) < 5 * error)
         assert np.all(5 * error < 0.5)
+
+
+@cases(ROUGH)
+def test_comes_within_a_nat_of_the_gaussian(name):
+    q = fitted(name).posterior.q
+    assert kl_gaussian(Gaussian(q.mean, q.scale_tril), Gaussian(TARGET.mean, TARGET.scale_tril)) < 1
 
 
 @cases(MEAN_FIELD)

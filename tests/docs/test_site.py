@@ -1,5 +1,6 @@
 """The site builds without a warning, and links between the repository's own pages lead somewhere."""
 
+import os
 import re
 import subprocess
 import sys
@@ -13,8 +14,9 @@ LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 
 def test_the_site_builds_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "guide" / "choosing.html").is_file()
 
 

@@ -25,7 +25,7 @@ from jensen_papers.vi._logistic import LogisticRegression
 PAPER = "Diao et al. (2023)"
 PAIR = HessianDraws(num_draws=2)  # exact on quadratics
 MANY = HessianDraws(num_draws=512)
-BIAS = 0.5 * (1.5**2 - 1 - math.log(1.5**2))  # nats a direction with eta h = 1.5, whose fixed point is S = eta^2 h
+BIAS = 0.5 * (3 - 1 - math.log(3))  # nats a direction with eta h = 1.5, whose fixed point is S = eta / (2 - eta h) = 3 / h
 
 
 def reproduce(full: bool = False, figure: Path | None = None) -> Result:
@@ -162,7 +162,7 @@ def _logistic(curves: dict[str, np.ndarray]) -> list[Claim]:
             "Largest objective above the optimum (nats) in the last 20 of 90 steps: bounded",
             beyond,
             wild[ForwardBackward],
-            f"< {10 * BIAS:.2f}: d times the bias of the fixed point eta^2 h",
+            f"< {10 * BIAS:.2f}: d times the bias of the fixed point eta / (2 - eta h)",
             wild[BuresWassersteinGradient],
             wild[ForwardBackward] < 10 * BIAS,
         ),
@@ -184,21 +184,26 @@ def _authors_gaussian() -> list[Claim]:
     start = Gaussian(jnp.zeros(10), jnp.eye(10))
     claims = []
     for steps in (180, 200, 400):
-        ours, baseline = (
-            float(kl_gaussian(_run(_fixed(method, 200 / steps), target, start, steps)[0], truth))
-            for method in (ForwardBackward, BuresWassersteinGradient)
-        )
-        claims.append(
-            Claim(
-                f"KL after total time 200 in {steps} steps, Gaussian with precisions geomspace(5e-3, 1), exact derivatives",
-                f"{PAPER}, experiments (figure, no table)",
-                ours,
-                "<= 1.01 baseline + 1e-6, or bounded (< 1) where eta beta > 1",
-                baseline,
-                bool(ours <= 1.01 * baseline + 1e-6 or (steps < 200 and ours < 1) or not math.isfinite(baseline)),
+        ends = {m: _run(_fixed(m, 200 / steps), target, start, steps)[0] for m in (ForwardBackward, BuresWassersteinGradient)}
+        ours, baseline = ends[ForwardBackward], ends[BuresWassersteinGradient]
+        words = f"after total time 200 in {steps} steps, Gaussian with precisions geomspace(5e-3, 1), exact derivatives"
+        if steps < 200:  # eta beta = 1.11: no rate is claimed
+            kl, other = float(kl_gaussian(ours, truth)), float(kl_gaussian(baseline, truth))
+            claims.append(
+                Claim(f"KL {words}", f"{PAPER}, experiments (figure, no table)", kl, "< baseline", other, kl < other)
             )
-        )
+            continue
+        first = _wasserstein_squared(start, truth)
+        left, other = _wasserstein_squared(ours, truth) / first, _wasserstein_squared(baseline, truth) / first
+        where = f"{PAPER}, theorem for strongly log-concave targets: W2^2 falls by exp(-alpha eta N)"
+        claims.append(Claim(f"Share of W2^2 left {words}", where, left, "<= exp(-1) = 0.368", other, left <= math.exp(-1)))
     return claims
+
+
+def _wasserstein_squared(q: Gaussian, p: Gaussian) -> float:
+    """|m_q - m_p|^2 + tr(S_q + S_p - 2 (L_q^T S_p L_q)^(1/2))."""
+    roots = jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(q.scale_tril.T @ p.cov @ q.scale_tril), 0.0))
+    return float(jnp.sum((q.mean - p.mean) ** 2) + jnp.trace(q.cov) + jnp.trace(p.cov) - 2 * jnp.sum(roots))
 
 
 def _authors_logistic() -> list[Claim]:

@@ -93,7 +93,7 @@ def advance(
 
 
 def update_diagonal(a: Float[Array, " d"], s: Float[Array, " d"], y: Float[Array, " d"]) -> Float[Array, " d"]:
-    """The inverse diagonal of diag(1 / a) after a BFGS update by (s, y), rescaled to s^T y. Gilbert, Lemarechal (1989)."""
+    """The inverse diagonal of diag(1 / a) after a BFGS update by (s, y), rescaled to s^T y. Gilbert et al. (1989)."""
     along, product, back = y @ (a * y), s @ y, s @ (s / a)
     return product / (along / a + y**2 - (along / back) * (s / a) ** 2)
 

@@ -60,8 +60,8 @@ def advance(
 ) -> tuple[Any, Int[Array, ""], Int[Array, ""], Step]:
     """Steps t0 .. min(t0 + size, until) - 1 of `total`, with `bounds` = (t0, until, total).
 
-    Returns (state, steps taken, stop code, records with leading axis `size`). A step after which the state is not finite
-    is undone and ends the chunk with `NON_FINITE`; a step whose `stop` is not 0 is kept and ends it.
+    Returns (state, steps taken, stop code, records with leading axis `size`). A step after which the state is not
+    finite is undone and ends the chunk with `NON_FINITE`; a step whose `stop` is not 0 is kept and ends it.
     """
     t0, until, total = bounds
     arrays, rest = eqx.partition(state, eqx.is_array)

@@ -13,7 +13,19 @@ from jensen._run import checkpoint as checkpoints
 from jensen._run.chunk import advance, begin, one_step
 from jensen._run.progress import make as make_progress
 from jensen._run.stop import Plateau, diverged
-from jensen.core import Algorithm, Clock, History, InputError, NonFiniteDensity, Noisy, PRNGKey, Posterior, Run, StopCode, check_needs
+from jensen.core import (
+    Algorithm,
+    Clock,
+    History,
+    InputError,
+    Noisy,
+    NonFiniteDensity,
+    Posterior,
+    PRNGKey,
+    Run,
+    StopCode,
+    check_needs,
+)
 from jensen.core.random import check_key
 
 MAX_RETRIES = 5
@@ -144,7 +156,9 @@ class _Work:
             self.best = (window, self.state, self.t)
         elif diverged(self.best[0], window):
             self.state = self.best[1]
-            self._retry(StopCode.DIVERGED, f"objective diverged by step {self.t}, went back to the state of step {self.best[2]}")
+            self._retry(
+                StopCode.DIVERGED, f"objective diverged by step {self.t}, went back to the state of step {self.best[2]}"
+            )
 
     def objective(self) -> np.ndarray:
         """Objectives of all steps so far, shape (t,)."""
@@ -154,7 +168,10 @@ class _Work:
         smaller = self.algorithm.cautious() if self.retries < MAX_RETRIES else None
         if smaller is None:
             self.stop = code
-            self.notes.append(f"{words}: stopped")
+            kept = "the last finite state"
+            if self.best is not None:
+                self.state, kept = self.best[1], f"the best state, of step {self.best[2]}"
+            self.notes.append(f"{words}: stopped, kept {kept}")
         else:
             self.algorithm, self.retries = smaller, self.retries + 1
             self.notes.append(f"{words}: went on with smaller steps")
@@ -182,14 +199,19 @@ class _Work:
         if self.best is not None:
             trees |= {"best_objective": self.best[0], "best": self.best[1]}
         plain = ("t", "total", "retries", "settling", "notes")
-        meta = {name: getattr(self, name) for name in plain} | {"stop": int(self.stop), "best_t": self.best[2] if self.best else -1}
+        meta = {name: getattr(self, name) for name in plain} | {
+            "stop": int(self.stop),
+            "best_t": self.best[2] if self.best else -1,
+        }
         checkpoints.save(folder, mark, trees, meta | {"asked": self.asked})
 
     def resume(self, saved: checkpoints.Saved, step_shapes: Any) -> None:
         """Take up the work where the checkpoint left it."""
         meta = saved.meta
         if meta["asked"] != self.asked:
-            raise InputError(f"The checkpoint is of a run of {meta['asked']} steps, {self.asked} were asked for: use the same number")
+            raise InputError(
+                f"The checkpoint is of a run of {meta['asked']} steps, {self.asked} were asked for: use the same number"
+            )
         for name in ("t", "total", "retries", "settling", "notes"):
             setattr(self, name, meta[name])
         fresh = self.state
@@ -207,7 +229,9 @@ class _Work:
         else:
             draws, history = records.draw, History(records.objective, records.residual, records.scalars)
         posterior = self.algorithm.posterior(self.state, draws, space)
-        run = Run(type(self.algorithm).__name__, settings(self.algorithm), history, self.stop, seconds, tuple(self.notes))
+        run = Run(
+            type(self.algorithm).__name__, settings(self.algorithm), history, self.stop, seconds, tuple(self.notes)
+        )
         return Outcome(posterior, run, self.state, self.algorithm)
 
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from jensen.algorithms.laplace_mixture import LaplaceMixture
     from jensen.algorithms.mode import Mode
     from jensen.algorithms.natural_gradient import NaturalGradientVI
-    from jensen.algorithms.nuts import NUTS
+    from jensen.algorithms.nuts import NUTS, Dense, Diagonal
     from jensen.algorithms.pathfinder import MultiPathfinder, Pathfinder
+    from jensen.algorithms.smc import TemperedSMC
     from jensen.algorithms.wrappers.averaged import Averaged
     from jensen.algorithms.wrappers.best_so_far import BestSoFar
     from jensen.algorithms.wrappers.restarts import Restarts
@@ -26,6 +27,8 @@ _MODULES = {
     "BatchMatch": "batch_match",
     "BestSoFar": "wrappers.best_so_far",
     "BuresWassersteinGradient": "bures_wasserstein",
+    "Dense": "nuts",
+    "Diagonal": "nuts",
     "FixedSampleVI": "fixed_sample",
     "ForwardBackward": "forward_backward",
     "GradientDraws": "derivatives",
@@ -39,14 +42,18 @@ _MODULES = {
     "NaturalGradientVI": "natural_gradient",
     "Pathfinder": "pathfinder",
     "Restarts": "wrappers.restarts",
+    "TemperedSMC": "smc",
     "Then": "wrappers.then",
 }
 
 __all__ = [
+    "NUTS",
     "Averaged",
     "BatchMatch",
     "BestSoFar",
     "BuresWassersteinGradient",
+    "Dense",
+    "Diagonal",
     "FixedSampleVI",
     "ForwardBackward",
     "GradientDraws",
@@ -56,10 +63,10 @@ __all__ = [
     "LaplaceMixture",
     "Mode",
     "MultiPathfinder",
-    "NUTS",
     "NaturalGradientVI",
     "Pathfinder",
     "Restarts",
+    "TemperedSMC",
     "Then",
 ]
 

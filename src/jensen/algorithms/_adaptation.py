@@ -31,7 +31,7 @@ def phase(clock: Clock, warmup: Scalar) -> Phase:
     7.5 % of it step size only; then windows, the first of 2.5 %, each twice as long as the one before, the last ones
     merged; then 5 % step size only. For 1000 steps: 75; 25, 50, 100, 200, 500; 50.
     """
-    num_warmup = jnp.floor(warmup * clock.total.astype(warmup.dtype)).astype(jnp.int32)
+    num_warmup = jnp.round(warmup * clock.total.astype(warmup.dtype)).astype(jnp.int32)
 
     def share(fraction: float) -> Int[Array, ""]:
         return jnp.ceil(fraction * num_warmup.astype(warmup.dtype)).astype(jnp.int32)

@@ -43,9 +43,10 @@ def check_step_size(name: str, step_size: Scalar, beyond: str) -> None:
     """Raise `InputError` for a step size that is not positive; warn of one beyond 1 / L."""
     if isinstance(step_size, jax.core.Tracer):
         return
-    require(bool(step_size > 0), lambda: f"{name}.step_size must be positive, got {float(step_size)}", InputError)
-    if step_size > 1:
-        words = f"{name}: a step size of {float(step_size):g} / L is beyond the theory, which needs 1 / L or less. {beyond}"
+    size = float(step_size)
+    require(size > 0, f"{name}.step_size must be positive, got {size:g}", InputError)
+    if size > 1:
+        words = f"{name}: a step size of {size:g} / L is beyond the theory, which needs 1 / L or less. {beyond}"
         warnings.warn(words, UserWarning, stacklevel=4)
 
 

@@ -46,7 +46,10 @@ class BatchMatch(Algorithm):
     minimum of the ELBO, but near it where p is near Gaussian.
 
     `rate`: lambda_t = rate B d / (t + 1) as in the paper, and in the last 60 % of a run at most 2 / (s + 1) after s of its
-    steps, which averages batches so that noise falls as 1/s. `batch_size`: B; below d/2 the solve is of size 2 B.
+    steps, which averages batches so that noise falls as 1/s. Before that, if B >= 2 d and the mean is surely more than one
+    standard deviation off (`drift`), twice its squared distance is added: lambda / (1 + lambda) g g^T in U would else squeeze S along g, and
+    steps would be the shorter the farther off q is. `batch_size`: B; below d/2 the solve is of size 2 B,
+    and of order d / B times more steps are needed.
     `tolerance`: the divergence per dimension at which the run stops as converged (only Gaussian targets come to it).
     The objective in the history is the batch's -ELBO in nats, the residual is D_t(q_t; p) / d.
 
@@ -68,10 +71,10 @@ class BatchMatch(Algorithm):
     rate: Scalar = scalar_field(1.0)
     tolerance: Scalar = scalar_field(1e-12)
 
-    def __post_init__(self):
+    def __check_init__(self):
         require(self.batch_size >= 2, f"BatchMatch.batch_size must be 2 or more, got {self.batch_size}", InputError)
         if not isinstance(self.rate, jax.core.Tracer):
-            require(bool(self.rate > 0), lambda: f"BatchMatch.rate must be positive, got {float(self.rate)}", InputError)
+            require(float(self.rate) > 0, f"BatchMatch.rate must be positive, got {float(self.rate)}", InputError)
 
     @property
     def default_steps(self) -> int:
@@ -93,20 +96,24 @@ class BatchMatch(Algorithm):
         weights = usable / jnp.maximum(jnp.sum(usable), 1).astype(noise.dtype)
         value, noise, score = jnp.where(usable, value, 0), *(jnp.where(usable[:, None], a, 0) for a in (noise, score))
 
-        shift, cov = match(noise, score, weights, self._lambda(clock, q.dimension))
+        mismatch = score + noise  # grad log p - grad log q, in the coordinates in which q = N(0, I)
+        rate = self._lambda(clock, q.dimension, drift(mismatch, weights))
+        shift, cov = match(noise, score, weights, rate)
         tril = q.scale_tril @ jnp.linalg.cholesky(cov)
         trusted = (2 * jnp.sum(usable) > self.batch_size) & jnp.all(jnp.isfinite(tril)) & jnp.all(jnp.isfinite(shift))
         mean = jnp.where(trusted, q.mean + q.scale_tril @ shift, q.mean)
         new = Gaussian(mean, jnp.where(trusted, tril, 0.5 * q.scale_tril))
 
-        divergence = weights @ jnp.sum((score + noise) ** 2, axis=1) / q.dimension
-        stop = jnp.where(trusted & (divergence < self.tolerance), StopCode.CONVERGED, StopCode.CONTINUE)
+        divergence = weights @ jnp.sum(mismatch**2, axis=1) / q.dimension
+        stop = jnp.where(trusted & jnp.all(usable) & (divergence < self.tolerance), StopCode.CONVERGED, StopCode.CONTINUE)
         return BatchMatchState(new), make_step(-q.entropy() - weights @ value, divergence, stop)
 
-    def _lambda(self, clock: Clock, dimension: int) -> Scalar:
+    def _lambda(self, clock: Clock, dimension: int, distance: Scalar) -> Scalar:
         t, total = (n.astype(self.rate.dtype) for n in (clock.t, clock.total))
         settled = jnp.maximum(t - (1 - COOLDOWN) * total, 0.0)
         rate = self.rate * self.batch_size * dimension / (t + 1)
+        if self.batch_size >= 2 * dimension:  # a smaller batch cannot tell S, and a large lambda would believe it
+            rate = rate + 2 * jnp.maximum(distance - 1, 0.0)
         return jnp.where(settled > 0, jnp.minimum(rate, 2 * jnp.minimum(self.rate, 1.0) / (settled + 1)), rate)
 
     def posterior(self, state: BatchMatchState, draws: Any, space: Space) -> DensityPosterior:
@@ -114,6 +121,17 @@ class BatchMatch(Algorithm):
 
     def cautious(self) -> Self:
         return eqx.tree_at(lambda a: a.rate, self, 0.5 * self.rate)
+
+
+def drift(mismatch: Float[Array, "batch d"], weights: Float[Array, " batch"]) -> Scalar:
+    """|E_q[grad log p - grad log q]|^2 from rows of it, less the noise of their mean: one outlier adds about nothing.
+
+    In the coordinates in which q = N(0, I) this is the squared distance, in standard deviations, from q's mean to that of a
+    Gaussian p of the same covariance.
+    """
+    mean = weights @ mismatch
+    noise = jnp.sum(weights**2 @ (mismatch - mean) ** 2) / jnp.maximum(1 - jnp.sum(weights**2), jnp.finfo(mean.dtype).eps)
+    return jnp.sum(mean**2) - noise
 
 
 def match(

@@ -59,7 +59,7 @@ class BuresWassersteinGradient(Algorithm):
     settling: Scalar = scalar_field(0.5)
     tolerance: Scalar = scalar_field(1e-9)
 
-    def __post_init__(self):
+    def __check_init__(self):
         check_step_size(
             "BuresWassersteinGradient", self.step_size, "It may oscillate, and the run will not be called converged."
         )

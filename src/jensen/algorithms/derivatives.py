@@ -31,7 +31,7 @@ class HessianDraws(ExpectedDerivatives):
 
     num_draws: int = eqx.field(static=True, default=16)
 
-    def __post_init__(self):
+    def __check_init__(self):
         _even(self.num_draws)
 
     def estimate(self, key: PRNGKey, q: Gaussian, target: Any) -> Derivatives:
@@ -49,7 +49,7 @@ class GradientDraws(ExpectedDerivatives):
 
     num_draws: int = eqx.field(static=True, default=256)
 
-    def __post_init__(self):
+    def __check_init__(self):
         _even(self.num_draws)
 
     def estimate(self, key: PRNGKey, q: Gaussian, target: Any) -> Derivatives:

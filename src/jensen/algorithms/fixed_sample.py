@@ -40,7 +40,7 @@ class FixedSampleState(eqx.Module):
 
 
 class FixedSampleVI(Algorithm):
-    """argmin over q of -mean_b log p(m + L e_b) - H(q), with noise e_1 .. e_B drawn once and kept (H: entropy of q).
+    """q = argmin -mean_b log p(m + L e_b) - H(q), over N(m, L L^T) with noise e_1 .. e_B drawn once and kept (H: entropy of q).
 
     With the draws fixed, the objective is a deterministic function: it has an optimum, an optimiser of second order (here
     L-BFGS) finds it in tens of evaluations, and convergence is a fact rather than a guess. The price is the error of the
@@ -66,7 +66,7 @@ class FixedSampleVI(Algorithm):
     memory: int = eqx.field(static=True, default=20)
     tolerance: Scalar = scalar_field(1e-6)
 
-    def __post_init__(self):
+    def __check_init__(self):
         require(
             isinstance(self.family, MeanField | FullRank),
             f"FixedSampleVI.family must be MeanField() or FullRank(), got {type(self.family).__name__}",

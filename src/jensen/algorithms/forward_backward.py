@@ -37,8 +37,8 @@ class ForwardBackward(Algorithm):
     Minimises KL(q || p) over Gaussians q = N(m, S) with V = -log p: a gradient step on E_q[V] in the Bures-Wasserstein
     space (forward), then the exact proximal step of the entropy (backward). No eigenvalue of S ever falls below eta.
     Converges to the minimum at a linear rate where p is strongly log-concave and eta <= 1 / L; for larger eta the fixed
-    point has another covariance (eta^2 h in place of 1 / h along a direction of curvature h), so that a larger step size
-    is warned of and never reported as converged.
+    point has another covariance (eta / (2 - eta h) in place of 1 / h along a direction of curvature h, none at all from
+    eta h = 2), so that a larger step size is warned of and never reported as converged.
 
     `derivatives`: how the expectations are estimated. `step_size`: eta in units of 1 / L, with L the largest eigenvalue of
     E_q[hess V] (in absolute value) met so far (fading by 2 % a step, so that a poor start does not slow the whole run). `settling`: last
@@ -64,7 +64,7 @@ class ForwardBackward(Algorithm):
     settling: Scalar = scalar_field(0.5)
     tolerance: Scalar = scalar_field(1e-9)
 
-    def __post_init__(self):
+    def __check_init__(self):
         check_step_size(
             "ForwardBackward",
             self.step_size,

@@ -44,9 +44,9 @@ class GradientVI(Algorithm):
 
     The rate r_t rises linearly over the first `warmup` steps, stays at `learning_rate`, and falls to zero as half a
     cosine over the last `cooling` part of the run, so that the last iterate is as good as an average. A gradient
-    longer than
-    `clip` times the running norm is cut to that length; one that is not finite, or whose objective is not, is skipped,
-    ten in a row are an error code.
+    longer than `clip` times the running norm is cut to that length; a step whose gradient or objective is not finite is
+    skipped, and ten in a row are an error code. Steps are in units of z: where spreads differ by orders of magnitude,
+    fit on `targets.Transformed(target, gaussian)`.
 
     Args:
         family: a builder (`families.FullRank()`, `MeanField()`, `LowRank(rank)`, `FlowBuilder()`), begun at the

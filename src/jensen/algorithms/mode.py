@@ -56,7 +56,7 @@ class Mode(Algorithm):
     memory: int = eqx.field(static=True, default=10)
     tolerance: Scalar = scalar_field(1e-6)
 
-    def __post_init__(self):
+    def __check_init__(self):
         sizes = f"Mode.num_starts and memory must be 1 or more, got {self.num_starts} and {self.memory}"
         require(self.num_starts >= 1 and self.memory >= 1, sizes, InputError)
 

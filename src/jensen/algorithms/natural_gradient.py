@@ -66,10 +66,10 @@ class NaturalGradientVI(Algorithm):
     settling: Scalar = scalar_field(0.6)
     tolerance: Scalar = scalar_field(1e-9)
 
-    def __post_init__(self):
+    def __check_init__(self):
         if not isinstance(self.rate, jax.core.Tracer):
-            message = f"NaturalGradientVI.rate must be in (0, 1], got {float(self.rate)}"
-            require(bool((self.rate > 0) & (self.rate <= 1)), message, InputError)
+            rate = float(self.rate)
+            require(0 < rate <= 1, f"NaturalGradientVI.rate must be in (0, 1], got {rate}", InputError)
 
     @property
     def default_steps(self) -> int:

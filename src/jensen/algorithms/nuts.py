@@ -150,7 +150,7 @@ class NUTS(Algorithm):
         return NUTSState(after, scale, moments, step_size, now.num_warmup)
 
     def posterior(self, state: NUTSState, draws: Any, space: Space) -> DrawsPosterior:
-        """The draws after warm-up; of a run that was stopped within it, the last half (which will hardly be certified)."""
+        """The draws after warm-up; of a run that was stopped within it, the last half (hardly to be certified)."""
         taken = draws["z"].shape[0]
         drop = int(state.num_warmup)
         drop = drop if drop < taken else taken // 2

@@ -75,7 +75,7 @@ class Pathfinder(Algorithm):
     memory: int = eqx.field(static=True, default=6)
     tolerance: Scalar = scalar_field(1e-4)
 
-    def __post_init__(self):
+    def __check_init__(self):
         check_sizes(self)
 
     @property
@@ -94,7 +94,7 @@ class Pathfinder(Algorithm):
 
 
 class MultiPathfinder(Algorithm):
-    """Draws of the best Gaussian q_i of every path with weights w ~ p(z) / q_i(z), smoothed by PSIS.
+    """Draws z of the best Gaussian q_i of every path with weights w = p(z) / q_i(z), smoothed by PSIS and normalised.
 
     As `Pathfinder`, with `num_paths` climbs and `num_draws` draws a path kept: several modes, and shapes that no one
     Gaussian has, can be met. The weights are smoothed by Pareto-smoothed importance sampling; a k-hat above 0.7 says that
@@ -113,7 +113,7 @@ class MultiPathfinder(Algorithm):
     memory: int = eqx.field(static=True, default=6)
     tolerance: Scalar = scalar_field(1e-4)
 
-    def __post_init__(self):
+    def __check_init__(self):
         check_sizes(self)
 
     @property

@@ -8,7 +8,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jensen.certificate.chains import batch, chain_checks
-from jensen.certificate.modes import MAX_DIMENSION, Modes, density_check, draws_check, search
+from jensen.certificate.modes import (
+    MAX_DIMENSION,
+    Modes,
+    density_check,
+    draws_check,
+    evidence_check,
+    gaussian_evidence,
+    search,
+)
 from jensen.certificate.weights import NUM_DRAWS, Weights, weigh, weight_checks
 from jensen.core import (
     Certificate,
@@ -24,6 +32,7 @@ from jensen.core import (
     stream,
 )
 from jensen.core.random import SEARCH
+from jensen.core.stored import StoredPosterior
 
 
 def certify(
@@ -58,6 +67,7 @@ def certify(
             f"The posterior has {posterior.space.dimension} unconstrained coordinates and the target {d}: certify "
             "against the target that the posterior was fitted to"
         )
+    posterior = _as_fitted(posterior)
     if isinstance(posterior, PointPosterior):
         return Certificate((_point_check(),))
     if modes is None and d <= MAX_DIMENSION:
@@ -70,16 +80,30 @@ def certify(
         parts = [chain_checks(posterior)]
         if modes is not None:
             z = batch(posterior.pooled)
-            parts.append(Certificate((draws_check(modes, z, _log_density(target, z)),)))
+            log_evidence = gaussian_evidence(z, _log_density(target, z))
+            checks = draws_check(modes, z, log_evidence), evidence_check(modes, float(log_evidence))
+            parts.append(Certificate(checks))
         return merge(parts)
     return Certificate(())
+
+
+def _as_fitted(posterior: Posterior) -> Posterior:
+    """A posterior that was loaded without its model, as the density or the chains that it once was."""
+    if not isinstance(posterior, StoredPosterior):
+        return posterior
+    if posterior.q is not None and posterior.origin != "WeightedPosterior":
+        return DensityPosterior(posterior.space, posterior.q)
+    chains = posterior.z.reshape(posterior.chains, -1, posterior.z.shape[1])
+    diverging = None if posterior.diverging is None else posterior.diverging.reshape(chains.shape[:2])
+    return DrawsPosterior(posterior.space, chains, diverging)
 
 
 def certify_weights(posterior: Posterior, weights: Weights, q: Any, modes: Modes | None) -> Certificate:
     """The certificate of a density, or of draws reweighted from one, given the weights of fresh draws."""
     parts = [weight_checks(weights, isinstance(posterior, WeightedPosterior))]
     if modes is not None:
-        parts.append(Certificate((density_check(modes, q, weights.log_evidence),)))
+        evidence = float(weights.log_evidence)
+        parts.append(Certificate((density_check(modes, q, weights.log_evidence), evidence_check(modes, evidence))))
     return merge(parts)
 
 

@@ -25,23 +25,13 @@ def diagnose(chains: Float[Array, "chains n d"]) -> tuple[Float[Array, " d"], Fl
 
 def chain_checks(posterior: DrawsPosterior) -> Certificate:
     """Whether the chains agree, how many independent draws they are worth, and whether the sampler diverged."""
-    if posterior.independent:
-        return Certificate((), num_draws=posterior.pooled.shape[0])
     chains = posterior.chains
     count, n, _ = chains.shape
     if n < 8 or count < 2:
-        words = f"{count} chain(s) of {n} draws are too few to compare."
-        few = Check(
-            "chains",
-            float(count),
-            0.0,
-            2.0,
-            False,
-            "",
-            True,
-            words,
-            "Run at least 2 chains of 8 draws (4 of 500 is usual).",
-        )
+        kind = "population" if posterior.independent else "chain"
+        words = f"{count} {kind}(s) of {n} draws cannot be compared with one another."
+        advice = "Run at least 2 of them, of 8 draws (4 of 500 is usual); jensen.fit does."
+        few = Check(f"{kind}s", float(count), 0.0, 2.0, False, "", True, words, advice)
         return Certificate((few,), num_draws=count * n)
     constant = jnp.ptp(chains, axis=(0, 1)) == 0
     rhat, bulk, tail = (jnp.where(constant, jnp.nan, a) for a in diagnose(chains))
@@ -62,6 +52,10 @@ def chain_checks(posterior: DrawsPosterior) -> Certificate:
             "Run longer, precondition by a fitted family, or look for several modes (SMC).",
             source,
         ),
+    ]
+    if posterior.independent:  # particles of one population share ancestors: no autocorrelation tells their worth
+        return Certificate(tuple(checks), num_draws=count * n)
+    checks.append(
         Check(
             "ess",
             ess,
@@ -73,8 +67,8 @@ def chain_checks(posterior: DrawsPosterior) -> Certificate:
             f"The draws are worth {ess:.0f} independent ones in the worst coordinate (at least {MIN_ESS:.0f} wanted).",
             "Run longer, or precondition.",
             source,
-        ),
-    ]
+        )
+    )
     if posterior.diverging is not None:
         share = float(jnp.mean(posterior.diverging))
         error = math.sqrt(share * (1 - share) / (count * n))

@@ -39,7 +39,7 @@ _WORDS = {
     StopCode.CONVERGED: "the algorithm met its own criterion of convergence",
     StopCode.FAILED: "the algorithm could not go on",
     StopCode.STUCK: "no further step was acceptable",
-    StopCode.NON_FINITE: "NaN or infinity arose and smaller steps did not help; the last finite state was kept",
+    StopCode.NON_FINITE: "NaN or infinity arose and smaller steps did not help; the best finite state was kept",
     StopCode.DIVERGED: "the objective rose far above its best value and smaller steps did not help; "
     "the best state was kept",
     StopCode.STEPS: "the limit of steps was reached",

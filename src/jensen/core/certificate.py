@@ -9,9 +9,9 @@ import equinox as eqx
 class Check(eqx.Module):
     """One number held against one threshold.
 
-    `holds`: True, False, or None where the check does not apply. `independent`: whether it sees errors that the training
-    objective cannot (fresh draws, other starting points). `blind_to`: what it cannot see, in words. `advice`: what to do
-    if it fails. `source`: where the threshold comes from.
+    `holds`: True, False, or None where the check does not apply. `independent`: whether it sees errors that the
+    training objective cannot (fresh draws, other starting points). `blind_to`: what it cannot see, in words. `advice`:
+    what to do if it fails. `source`: where the threshold comes from.
     """
 
     name: str = eqx.field(static=True)

@@ -23,7 +23,7 @@ class Family(eqx.Module):
         """One draw."""
 
     def partition(self) -> tuple["Family", "Family"]:
-        """(trainable, rest), with `eqx.combine(trainable, rest) == self`; by default all inexact arrays are trainable."""
+        """(trainable, rest), with `eqx.combine(trainable, rest) == self`; all inexact arrays train by default."""
         return eqx.partition(self, eqx.is_inexact_array)
 
     def config(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Program(eqx.Module):
 
     @abc.abstractmethod
     def constrain(self, values: dict[str, Array]) -> dict[str, Array]:
-        """Constrained values of unconstrained ones; supports may depend on other unknowns, deterministic sites come along."""
+        """Constrained values and deterministic sites of unconstrained values; supports may depend on other unknowns."""
 
     @abc.abstractmethod
     def unconstrain(self, x: dict[str, Array]) -> dict[str, Array]:

@@ -86,27 +86,27 @@ def check_needs(algorithm: Any, target: Any) -> None:
     if isinstance(target, Noisy):
         if algorithm.exact:
             raise MissingCapability(
-                f"{type(algorithm).__name__} needs the exact log density, and {type(target).__name__} gives estimates of "
-                "it: pass the target itself, or use a method that takes minibatches (`jensen methods`)"
+                f"{type(algorithm).__name__} needs the exact log density, and {type(target).__name__} gives estimates "
+                "of it: pass the target itself, or use a method that takes minibatches (`jensen methods`)"
             )
         target = target.exact
     if not isinstance(target, Target):
         raise MissingCapability(
-            f"A target is wanted, got {type(target).__name__}: make one by jensen.targets.from_numpyro, from_log_density, "
-            "from_formula or posteriordb"
+            f"A target is wanted, got {type(target).__name__}: make one by jensen.targets.from_numpyro, "
+            "from_log_density, from_formula or posteriordb"
         )
     for need in needs:
         if not isinstance(target, need):
             raise MissingCapability(
-                f"{type(algorithm).__name__} needs a target that offers {need.__name__}, and {type(target).__name__} does "
-                f"not. {need.__name__}: {(need.__doc__ or '').strip().splitlines()[0]}"
+                f"{type(algorithm).__name__} needs a target that offers {need.__name__}, and {type(target).__name__} "
+                f"does not. {need.__name__}: {(need.__doc__ or '').strip().splitlines()[0]}"
             )
 
 
 def finite_starts(
     key: PRNGKey, target: Any, num: int, tries: int = 8
 ) -> tuple[Float[Array, "num d"], Float[Array, " num"], Bool[Array, ""]]:
-    """`num` starting points and their log densities: the finite ones of `num * tries` draws of `target.start`, best first.
+    """`num` starting points and their log densities: the best of `num * tries` draws of `target.start`, best first.
 
     The flag says whether any was finite; places beyond the finite ones repeat the best.
     """

@@ -5,7 +5,7 @@ import abc
 import equinox as eqx
 import jax.numpy as jnp
 
-from jensen.core import Family, PRNGKey
+from jensen.core import Density, PRNGKey
 from jensen.families.gaussian import DiagonalGaussian, Gaussian
 from jensen.families.low_rank import LowRankGaussian, low_rank_from_gaussian
 
@@ -17,7 +17,7 @@ class Builder(eqx.Module):
     """
 
     @abc.abstractmethod
-    def build(self, key: PRNGKey, gaussian: Gaussian) -> Family:
+    def build(self, key: PRNGKey, gaussian: Gaussian) -> Density:
         """A member of the family near `gaussian`; `key` is for weights that must not all be equal."""
 
 

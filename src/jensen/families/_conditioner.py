@@ -47,7 +47,7 @@ def init_network(key: PRNGKey, sizes: tuple[int, ...], num: int) -> Network:
 
 
 def autoregressive_masks(dimension: int, width: int, depth: int, outputs: int) -> tuple[np.ndarray, ...]:
-    """Masks by which outputs i see inputs < i only, `outputs` numbers a coordinate. Germain et al. (2015)."""
+    """Masks by which outputs i see inputs < i only, `outputs` a coordinate. Germain et al. (2015)."""
     inputs = np.arange(dimension)
     hidden = np.arange(width) % max(dimension - 1, 1)
     ranks = [inputs, *[hidden] * depth, np.repeat(inputs, outputs)]

@@ -36,7 +36,7 @@ def layout_of(example: Any) -> tuple[Space, Layout]:
     for path, leaf in leaves:
         if not isinstance(leaf, int | float | np.ndarray | np.generic | jax.Array | jax.ShapeDtypeStruct):
             raise InputError(f"{_name(path)!r} in example must be an array, got {type(leaf).__name__}")
-        if np.size(leaf) == 0:
+        if 0 in np.shape(leaf):
             raise InputError(f"{_name(path)!r} in example is empty (shape {np.shape(leaf)})")
     shapes = tuple(tuple(np.shape(leaf)) for _, leaf in leaves)
     space = Space(tuple(Variable(_name(path), shape) for (path, _), shape in zip(leaves, shapes, strict=True)))

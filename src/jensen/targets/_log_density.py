@@ -26,7 +26,7 @@ class LogDensityTarget(Target):
         return jnp.asarray(self.fn(self.layout.tree(self.space.split(z)), *self.args), z.dtype)
 
 
-def from_log_density(fn: Callable[..., Any], example: Any, *args: Any) -> LogDensityTarget:
+def from_log_density(fn: Any, example: Any, *args: Any) -> LogDensityTarget:
     """A target from `fn(tree, *args) -> scalar`, the log density up to a constant of a PyTree of unconstrained arrays.
 
     `example` is a PyTree of arrays with the shapes of the unknowns (its values are not used); unknowns are named after

@@ -152,7 +152,7 @@ def _check_data(args: Any, kwargs: Any) -> None:
             )
 
 
-def from_numpyro(model: Callable[..., Any], *args: Any, **kwargs: Any) -> Target:
+def from_numpyro(model: Any, *args: Any, **kwargs: Any) -> Target:
     """The posterior of a NumPyro `model` of continuous latent sites, called as `model(*args, **kwargs)`.
 
     The model is traced once, abstractly: nothing is computed or compiled. Plates, constrained supports (also supports

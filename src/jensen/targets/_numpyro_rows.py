@@ -35,7 +35,7 @@ class NumPyroRows(Target):
 
     def log_likelihood(self, z: Float[Array, " d"]) -> Float[Array, " batch"]:
         trace = self.full.model.trace_at(self.space.split(z))
-        total = 0.0
+        total = jnp.zeros((), z.dtype)
         for name in self.row_sites:
             site = trace[name]
             frame = next(f for f in site["cond_indep_stack"] if f.name == self.plate)
@@ -49,7 +49,7 @@ class NumPyroRows(Target):
         model = self.full.model
         seen = Model(model.fn, model.args, model.kwargs, model.plates, {self.plate: rows})
         full = NumPyroTarget(self.full.space, seen, self.full.observed_names)
-        return type(self)(full, self.plate, self.num_rows, self.row_sites)
+        return type(self)(full, self.plate, self.num_rows, self.row_sites)  # pyright: ignore[reportCallIssue]
 
     def predict(self, key: PRNGKey, z: Float[Array, " d"]) -> dict[str, Array]:
         return self.full.predict(key, z)
@@ -73,4 +73,5 @@ def with_rows(target: NumPyroTarget, trace: dict[str, Any]) -> Target:
     ]
     if not inside or not all(observed for _, observed in inside):
         return target
-    return NumPyroRows(target, plate, size, tuple(name for name, _ in inside))
+    sites = tuple(name for name, _ in inside)
+    return NumPyroRows(target, plate, size, sites)  # pyright: ignore[reportCallIssue]

@@ -9,7 +9,7 @@ from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
-from jensen.core import InputError, PRNGKey, Scalar, Space, real_space, require, scalar_field
+from jensen.core import InputError, PRNGKey, Scalar, Space, as_scalar, real_space, require, scalar_field
 from jensen.targets.synthetic._base import SyntheticTarget
 from jensen.targets.synthetic.gaussian import as_vector
 
@@ -71,7 +71,10 @@ def gaussian_mixture_target(weights: Any, means: Any, covs: Any, log_evidence: f
     trils = jnp.linalg.cholesky(covs)
     if not bool(jnp.all(weights > 0)) or not bool(jnp.all(jnp.isfinite(trils))):
         raise InputError("weights must be positive and covs positive definite")
-    return GaussianMixtureTarget(jnp.log(weights / jnp.sum(weights)), means, trils, log_evidence)
+    log_weights = jnp.log(weights / jnp.sum(weights))
+    return GaussianMixtureTarget(
+        log_weights=log_weights, means=means, scale_trils=trils, log_evidence=as_scalar(log_evidence)
+    )
 
 
 def two_modes(

@@ -1,0 +1,96 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from jensen._numerics.lbfgs import advance, decrement, inverse_hessian, inverse_hessian_product, start_descent, trial
+from jensen._run import drive
+from jensen.algorithms import Mode, MultiPathfinder, Pathfinder
+from jensen.core import InputError, StopCode
+from jensen.targets import from_log_density
+from tests.algorithms.gaussian_optimum import data, excess, log_density, logistic_regression
+
+
+def rosenbrock(z):
+    return jnp.sum(100 * (z[1:] - z[:-1] ** 2) ** 2 + (1 - z[:-1]) ** 2)
+
+
+def descend(fn, z, steps, memory=6):
+    move = jax.jit(lambda d: advance(d, *jax.value_and_grad(fn)(trial(d)))[0])
+    descent, values = start_descent(z, memory), []
+    for _ in range(steps):
+        descent = move(descent)
+        values.append(float(descent.value))
+    return descent, values
+
+
+def test_descent_never_rises_and_finds_the_minimum_of_rosenbrock():
+    descent, values = descend(rosenbrock, jnp.array([-1.2, 1.0, -1.2, 1.0]), 200)
+    assert np.all(np.diff(values) <= 1e-12)
+    np.testing.assert_allclose(descent.z, 1.0, atol=1e-6)
+    assert decrement(descent) < 1e-6
+
+
+def test_inverse_hessian_is_positive_meets_the_last_secant_and_agrees_with_the_recursion():
+    descent, _ = descend(rosenbrock, jnp.array([-1.2, 1.0, -1.2, 1.0]), 12)
+    h = inverse_hessian(descent)
+    assert jnp.all(jnp.linalg.eigvalsh(h) > 0)
+    np.testing.assert_allclose(h @ descent.changes[-1], descent.steps[-1], rtol=1e-9)
+    vector = jnp.array([0.3, -1.0, 2.0, 0.7])
+    parts = (descent.steps, descent.changes, descent.weights, descent.diagonal)
+    np.testing.assert_allclose(inverse_hessian_product(*parts, vector), h @ vector, rtol=1e-9)
+
+
+def test_descent_survives_walls_of_nan():
+    descent, _ = descend(lambda z: jnp.where(z[0] > 0, jnp.sum((z - 0.01) ** 2) * 50, jnp.nan), jnp.array([3.0, 2.0]), 60)
+    np.testing.assert_allclose(descent.z, 0.01, atol=1e-6)
+
+
+def test_mode_of_logistic_regression_is_that_of_another_optimiser(key):
+    x, y = data()
+    fn = jax.jit(jax.value_and_grad(lambda z: -log_density(z, x, y)))
+    truth = minimize(lambda z: jax.tree.map(np.asarray, fn(z)), np.zeros(3), jac=True, options={"gtol": 1e-10}).x
+    outcome = drive(Mode(), logistic_regression(), key=key)
+    assert outcome.run.stop is StopCode.CONVERGED
+    np.testing.assert_allclose(outcome.posterior.z, truth, atol=1e-5)
+    assert outcome.posterior.others.shape == (3, 3)
+
+
+def two_hills(z):
+    return jnp.logaddexp(-0.5 * jnp.sum((z - 5) ** 2), jnp.log(0.3) - 0.5 * jnp.sum((z + 5) ** 2))
+
+
+def test_mode_takes_the_highest_of_its_climbs():
+    target = from_log_density(two_hills, np.zeros(2))
+    outcome = drive(Mode(num_starts=8), target, key=jax.random.key(1))
+    np.testing.assert_allclose(outcome.posterior.z, 5.0, atol=1e-4)
+    assert np.any(np.asarray(outcome.posterior.others) < 0)
+
+
+def test_pathfinder_comes_near_the_best_gaussian(key):
+    outcome = drive(Pathfinder(), logistic_regression(), key=key)
+    assert outcome.run.stop is StopCode.CONVERGED
+    assert excess(outcome.posterior) < 1
+
+
+def test_multi_pathfinder_weights_recover_the_moments(key):
+    """Self-normalised weights of draws: the mean of a Gaussian within five standard errors."""
+    target = from_log_density(correlated, np.zeros(2))
+    posterior = drive(MultiPathfinder(num_draws=500), target, key=key).posterior
+    weights = np.exp(posterior.log_weights)
+    np.testing.assert_allclose(weights.sum(), 1, rtol=1e-6)
+    mean, _ = posterior.mean_and_cov()
+    error = np.sqrt(np.sum(weights[:, None] ** 2 * (np.asarray(posterior.z) - np.asarray(mean)) ** 2, axis=0))
+    assert np.all(np.abs(mean - 1.0) < 5 * error)
+    assert np.all(5 * error < 0.5)
+
+
+def correlated(z):
+    return -0.5 * (z - 1) @ jnp.array([[2.0, 0.9], [0.9, 1.0]]) @ (z - 1)
+
+
+def test_sizes_are_checked():
+    for make in (lambda: Mode(num_starts=0), lambda: Pathfinder(num_draws=1), lambda: MultiPathfinder(memory=0)):
+        with pytest.raises(InputError):
+            make()
