@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 # What `make demo` fits: a hierarchical formula on a data set that a dependency ships.
 DEMO ?= "log_radon ~ floor + (1 | county)" --data radon
 
-BENCHMARKS ?= $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
+BENCHMARKS ?= cold_start step_overhead nuts posteriordb
 
 # Compiled programs are kept here between runs of the tests, the benchmarks and the docs; `make clean` drops them.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
@@ -54,7 +54,7 @@ format: $(STAMP)
 	$(BIN)/ruff format
 
 bench: $(STAMP)
-	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/jensen bench $$name; done
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

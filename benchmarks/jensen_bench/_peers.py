@@ -38,7 +38,7 @@ def blackjax_nuts(target: Any) -> Callable[[Any], Any]:
     def run(key: Any) -> Any:
         def chain(key: Any) -> Any:
             key_start, key_warm, key_run = jax.random.split(key, 3)
-            warm = blackjax.window_adaptation(blackjax.nuts, target.log_density)
+            warm: Any = blackjax.window_adaptation(blackjax.nuts, target.log_density)
             (state, parameters), _ = warm.run(key_warm, target.start(key_start), WARMUP)
             kernel = blackjax.nuts(target.log_density, **parameters)
 

@@ -1,8 +1,9 @@
 """How long from a cold process to a first posterior, and is `import jensen` light?
 
 Each run is a process of its own on the 31-d logistic regression of scikit-learn's breast cancer data (N(0, 1) priors):
-imports, model, compilation, inference, 1,000 draws. Ours is certified (`jensen.fit`); the peer is NumPyro's full-rank SVI
-(AutoMultivariateNormal, 10 particles, 10,000 steps of Adam with a cosine rate from 0.03). `cached` repeats it with JAX's
+imports, model, compilation, inference, 1,000 draws. Ours is certified (`jensen.fit`); the peer is NumPyro's full-rank
+SVI (AutoMultivariateNormal, 10 particles, 10,000 steps of Adam with a cosine rate from 0.03). `cached` repeats it with
+JAX's
 persistent compilation cache filled by a first run. Wall seconds, the median of `--repeats`, and ratios to the peer's.
 """
 
@@ -71,7 +72,12 @@ def main(arguments: Sequence[str] = ()) -> int:
     parser = argparse.ArgumentParser("jensen bench cold_start", description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     repeats = parser.parse_args(list(arguments)).repeats
-    programs = {"jensen": OURS, "numpyro_svi": PEER, "import_jensen": "import jensen", "import_numpyro": "import numpyro"}
+    programs = {
+        "jensen": OURS,
+        "numpyro_svi": PEER,
+        "import_jensen": "import jensen",
+        "import_numpyro": "import numpyro",
+    }
     programs["import_jensen_fit"] = "import jensen; jensen.fit"
     out: dict[str, float] = {}
     for name, code in programs.items():

@@ -1,6 +1,7 @@
 """Are posteriordb's 31 reference posteriors solved, is every certificate true, and at what time beside NUTS?
 
-Ours: `jensen.fit`, five seeds. A posterior is solved if each parameter's median is within 0.15 robust standard deviations
+Ours: `jensen.fit`, five seeds. A posterior is solved if each parameter's median is within 0.15 robust standard
+deviations
 of the reference and its 5-95 % width within 15 %; a certificate is false if it passed and the posterior is not solved.
 Peers: NumPyro's and BlackJAX's NUTS, 4 chains of 1000 + 1000, in the same process. `cold` is the first call after all
 compiled programs were dropped (imports are not counted); `warm` a later call with another key.
@@ -17,10 +18,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jensen_bench._peers import blackjax_nuts, numpyro_model_nuts
 
 import jensen as jn
 from jensen.targets._posteriordb import flatten, posteriordb_names, reference
+from jensen_bench._peers import blackjax_nuts, numpyro_model_nuts
 
 MEDIAN, WIDTH = 0.15, 0.15
 SHOWN = 4000
@@ -55,7 +56,12 @@ def ours(name: str, seeds: int) -> dict[str, Any]:
         median, width = errors(name, fit.posterior.sample(jax.random.key(1000 + seed), SHOWN))
         solved = median <= MEDIAN and width <= WIDTH
         rows.append({"median": median, "width": width, "solved": solved, "certified": fit.certificate.passed})
-    return {"cold": cold, "warm": float(np.median(warm)) if warm else math.nan, "rung": fit.runs[-1].algorithm, "seeds": rows}
+    return {
+        "cold": cold,
+        "warm": float(np.median(warm)) if warm else math.nan,
+        "rung": fit.runs[-1].algorithm,
+        "seeds": rows,
+    }
 
 
 def peer(name: str, make: Callable[[Any], Callable[[Any], Any]], constrain: bool) -> dict[str, Any]:
@@ -97,7 +103,8 @@ def table(results: dict[str, Any], peers: Sequence[str]) -> str:
         kept = [v for v in values if v > 0]
         lines.append(f"\ngeometric mean {name}: {math.exp(np.mean(np.log(kept))):.4f} over {len(kept)} posteriors")
     seeds = [s for r in results.values() for s in r["jensen"]["seeds"]]
-    lines.append(f"\nsolved {sum(s['solved'] for s in seeds)} of {len(seeds)} fits, certified {sum(s['certified'] for s in seeds)}")
+    solved, certified = (sum(s[kind] for s in seeds) for kind in ("solved", "certified"))
+    lines.append(f"\nsolved {solved} of {len(seeds)} fits, certified {certified}")
     lines.append(f"false certificates: {sum(s['certified'] and not s['solved'] for s in seeds)}")
     return "\n".join(lines)
 

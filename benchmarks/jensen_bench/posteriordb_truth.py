@@ -4,12 +4,13 @@ For each parameter: |mean - reference mean| in combined Monte Carlo standard err
 sides), and the same for the logarithm of the standard deviation, whose variance is (kurtosis - 1) / (4 n) for n draws.
 Prints a table, the worst parameter of each posterior, and ends with status 1 where one is beyond five standard errors.
 
-    JENSEN_DATA=... python benchmarks/posteriordb_truth.py --names garch-garch11 arK-arK --draws 2000
+    JENSEN_DATA=... jensen bench posteriordb_truth --names garch-garch11 arK-arK --draws 2000
 """
 
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import blackjax
@@ -65,14 +66,14 @@ def compare(flat, held):
     return mean_error, np.log(sd / held.sd) / np.sqrt(variance), ess.min()
 
 
-def main():
-    """Run the table."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """Print the table; 1 if a posterior is not reproduced."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--names", nargs="*", default=posteriordb_names())
     parser.add_argument("--warmup", type=int, default=1000)
     parser.add_argument("--draws", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse_args(list(arguments))
     jax.config.update("jax_enable_x64", True)
     print(f"{'posterior':46s} {'mean/se':>8s} {'sd/se':>6s} {'sd ratio':>9s} {'ESS':>6s} {'div':>4s} {'s':>6s}  worst")
     failed = []
@@ -97,8 +98,8 @@ def main():
         f"{len(options.names) - len(failed)} of {len(options.names)} reproduce the reference"
         + f"; not: {failed}" * bool(failed)
     )
-    sys.exit(bool(failed))
+    return int(bool(failed))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main(sys.argv[1:]))

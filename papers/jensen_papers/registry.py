@@ -37,7 +37,10 @@ def rows() -> list[dict[str, str | None]]:
 
 
 def find(slug: str) -> Paper:
-    """The paper of this slug or identifier. Raises `UnknownName`, or `InputError` if its claims cannot be measured yet."""
+    """The paper of this slug or identifier.
+
+    Raises `UnknownName` if there is none, `InputError` if its claims cannot be measured yet.
+    """
     for paper in papers():
         if slug in (paper.slug, paper.id):
             if paper.slug is None:

@@ -10,9 +10,9 @@ from typing import Any
 class Claim:
     """One claim of a paper, measured.
 
-    `claim`: in words. `source`: where the paper (or its code) says so. `measured`: our number. `bound`: the condition on it,
-    in words. `baseline`: the same number for the method that the paper compares with, None where there is none. `holds`:
-    whether the bound was met.
+    `claim`: in words. `source`: where the paper (or its code) says so. `measured`: our number. `bound`: the condition
+    on it, in words. `baseline`: the same number for the method that the paper compares with, None where there is none.
+    `holds`: whether the bound was met.
     """
 
     claim: str
@@ -38,7 +38,7 @@ class Result:
         return all(claim.holds for claim in self.claims)
 
     def to_json(self) -> str:
-        """`{id, slug, seconds, claims: [{claim, source, measured, bound, baseline, holds}]}`; null for what is not finite."""
+        """`{id, slug, seconds, claims: [{claim, source, measured, bound, baseline, holds}]}`, null where not finite."""
         return json.dumps(_plain(dataclasses.asdict(self)), indent=1)
 
 

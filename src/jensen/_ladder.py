@@ -40,7 +40,7 @@ FEWEST_WEIGHTED = 2000.0  # effective draws of a resampled posterior: quantile w
 MORE_BATCHES = 4
 USELESS_KHAT = 1.5  # a density whose weights are worse is no place to start from
 BAD_KHAT = 1.0  # a Gaussian whose weights are worse (no finite mean) is no preconditioner: a flow is
-CHAINS = 8
+CHAINS = 4
 SMC_DIMENSION = 100
 DENSE = 50  # up to here the sampler learns a dense metric
 
@@ -71,7 +71,9 @@ class Climb:
     @property
     def best(self) -> Attempt | None:
         """The attempt whose density is the best start so far."""
-        useful = [a for a in self.tried if _khat(a) < USELESS_KHAT and not _fails(a, "missed modes", "evidence elsewhere")]
+        useful = [
+            a for a in self.tried if _khat(a) < USELESS_KHAT and not _fails(a, "missed modes", "evidence elsewhere")
+        ]
         return max(useful, key=lambda a: a.certificate.elbo or -np.inf) if useful else None
 
     @property
@@ -153,7 +155,7 @@ def _nuts(climb: Climb, acceptance: float) -> Algorithm:
     transport = best.q if isinstance(best, DensityPosterior) and isinstance(best.q, Bijective) else None
     metric = Dense() if climb.target.space.dimension <= DENSE else Diagonal()
     return NUTS(
-        chains=CHAINS, transport=transport, metric=metric, warmup=0.4, target_acceptance=acceptance, max_doublings=8
+        chains=CHAINS, transport=transport, metric=metric, warmup=0.3, target_acceptance=acceptance, max_doublings=8
     )
 
 
@@ -161,9 +163,9 @@ LADDER = (
     Rung("Laplace", _laplace),
     Rung("mixture", _mixture),
     Rung("Gaussian", _gaussian, 100),
-    Rung("NUTS", _gaussian_sampler, 1000),
+    Rung("NUTS", _gaussian_sampler, 1200),
     Rung("flow", _flow, 3000),
-    Rung("flow NUTS", _flow_sampler, 1500),
+    Rung("flow NUTS", _flow_sampler, 2000),
     Rung("SMC", _smc, repeats=4),
 )
 
@@ -179,18 +181,21 @@ def fit(
 ) -> Fit:
     """Fit a target, or a NumPyro model called with `*args` and `**kwargs`, and certify the result.
 
-    The rungs, each started from the best result before it: mode and Laplace; a mixture of Laplace approximations, if the
-    first rung met several modes; a full-rank Gaussian by batch and match; NUTS preconditioned by it; a flow; NUTS
-    preconditioned by the flow; tempered SMC, four populations. After each one the result is certified with fresh draws; where the importance weights of
+    The rungs, each started from the best result before it: mode and Laplace; a mixture of Laplace approximations, if
+    the first rung met several modes; a full-rank Gaussian by batch and match; NUTS preconditioned by it; a flow; NUTS
+    preconditioned by the flow; tempered SMC, four populations. After each one the result is certified with fresh
+    draws; where the importance weights of
     a density are usable but not flat (0.5 < k-hat < 0.7, or moments off) its draws are resampled by them. The first
     certified result is returned. If none is, the one with the fewest failed checks is, and its certificate says so.
 
     Args:
         model: a `Target`, or a NumPyro model.
+        *args: data of a NumPyro model.
         key: a typed JAX key.
         time_limit: seconds after which no new rung is begun and a running one is stopped.
         progress: show a bar for each rung; only on a terminal where None.
         ladder: the rungs, if not the usual ones.
+        **kwargs: data of a NumPyro model.
 
     Raises:
         InputError, NonFiniteDensity, MissingCapability: as `run` and `targets.from_numpyro` do.

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tests.algorithms.gaussian_optimum import DIMENSION, excess, logistic_regression
 
 from jensen._run import drive
 from jensen.algorithms import BatchMatch, Laplace
@@ -9,7 +10,6 @@ from jensen.algorithms.batch_match import drift, match
 from jensen.core import DensityPosterior, InputError, PointPosterior, StopCode
 from jensen.families import Gaussian, kl_gaussian
 from jensen.targets import from_log_density
-from tests.algorithms.gaussian_optimum import DIMENSION, excess, logistic_regression
 
 UNIFORM = jnp.full(6, 1 / 6)
 
@@ -40,7 +40,11 @@ def test_match_solves_its_equation(key, d):
 def test_weights_leave_draws_out(key):
     noise, score = rows(key, 6, 4)
     weights = jnp.array([0.25, 0.25, 0.25, 0.25, 0.0, 0.0])
-    for whole, part in zip(match(noise, score, weights, jnp.asarray(2.0)), match(noise[:4], score[:4], weights[:4], jnp.asarray(2.0)), strict=True):
+    for whole, part in zip(
+        match(noise, score, weights, jnp.asarray(2.0)),
+        match(noise[:4], score[:4], weights[:4], jnp.asarray(2.0)),
+        strict=True,
+    ):
         np.testing.assert_allclose(whole, part, atol=1e-12)
 
 
@@ -53,7 +57,9 @@ def gaussian(d, condition, seed):
     basis = np.linalg.qr(rng.normal(size=(d, d)))[0]
     precision = (basis * np.geomspace(1 / condition, 1, d)) @ basis.T
     mean = 10 * rng.normal(size=d)
-    return from_log_density(quadratic, np.zeros(d), mean, precision), Gaussian(jnp.asarray(mean), jnp.linalg.cholesky(jnp.linalg.inv(precision)))
+    return from_log_density(quadratic, np.zeros(d), mean, precision), Gaussian(
+        jnp.asarray(mean), jnp.linalg.cholesky(jnp.linalg.inv(precision))
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -2,13 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tests.algorithms.gaussian_optimum import DIMENSION, excess, least_objective, logistic_regression, objective
 
 from jensen._run import drive
 from jensen.algorithms import FixedSampleVI, Laplace
 from jensen.algorithms.fixed_sample import placed, standardised
 from jensen.core import InputError, StopCode
 from jensen.families import DiagonalGaussian, FullRank, Gaussian, LowRank, MeanField
-from tests.algorithms.gaussian_optimum import DIMENSION, excess, least_objective, logistic_regression, objective
 
 
 def test_standardised_noise_has_mean_zero_and_unit_covariance(key):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tests.algorithms.gaussian_optimum import excess, logistic_regression
 
 from jensen._run import drive
 from jensen.algorithms import BuresWassersteinGradient, ForwardBackward, HessianDraws
@@ -12,7 +13,6 @@ from jensen.algorithms.forward_backward import backward, forward
 from jensen.core import DensityPosterior, InputError, StopCode
 from jensen.families import Gaussian
 from jensen.targets import from_log_density
-from tests.algorithms.gaussian_optimum import excess, logistic_regression
 
 LINE = Gaussian(jnp.zeros(1), jnp.sqrt(2.0) * jnp.eye(1))
 H = -jnp.eye(1)  # Hessian of log p: curvature h = 1
@@ -37,7 +37,8 @@ def test_rates_in_one_dimension_are_those_of_the_theory():
 
 
 def test_fixed_point_beyond_the_theory_is_the_wrong_covariance():
-    """eta / (2 - eta h) where 1 < eta h < 2: the root of (1 - eta / S)^2 = (1 - eta h)^2 that the proximal step can reach."""
+    """eta / (2 - eta h) where 1 < eta h < 2: the root of (1 - eta / S)^2 = (1 - eta h)^2 that the proximal step can
+    reach."""
     zero = jnp.zeros(1)
     for eta in (1.1, 1.5):
         size = jnp.asarray(eta)

@@ -3,13 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from tests.algorithms.gaussian_optimum import data, excess, log_density, logistic_regression
 
 from jensen._numerics.lbfgs import advance, decrement, inverse_hessian, inverse_hessian_product, start_descent, trial
 from jensen._run import drive
 from jensen.algorithms import Mode, MultiPathfinder, Pathfinder
 from jensen.core import InputError, StopCode
 from jensen.targets import from_log_density
-from tests.algorithms.gaussian_optimum import data, excess, log_density, logistic_regression
 
 
 def rosenbrock(z):
@@ -43,7 +43,9 @@ def test_inverse_hessian_is_positive_meets_the_last_secant_and_agrees_with_the_r
 
 
 def test_descent_survives_walls_of_nan():
-    descent, _ = descend(lambda z: jnp.where(z[0] > 0, jnp.sum((z - 0.01) ** 2) * 50, jnp.nan), jnp.array([3.0, 2.0]), 60)
+    descent, _ = descend(
+        lambda z: jnp.where(z[0] > 0, jnp.sum((z - 0.01) ** 2) * 50, jnp.nan), jnp.array([3.0, 2.0]), 60
+    )
     np.testing.assert_allclose(descent.z, 0.01, atol=1e-6)
 
 

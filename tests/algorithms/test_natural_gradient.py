@@ -2,13 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tests.algorithms.gaussian_optimum import excess, logistic_regression
 
 from jensen._run import drive
 from jensen.algorithms import GradientDraws, HessianDraws, NaturalGradientVI
 from jensen.algorithms.natural_gradient import natural_step
 from jensen.core import InputError
 from jensen.families import Gaussian
-from tests.algorithms.gaussian_optimum import excess, logistic_regression
 
 Q = Gaussian(jnp.array([0.3, -0.2]), jnp.array([[0.9, 0.0], [0.4, 0.7]]))
 RATE = 0.4
@@ -18,7 +18,9 @@ def step(gradient, hessian, rate=RATE):
     return natural_step(Q, gradient, hessian, jnp.asarray(rate))
 
 
-@pytest.mark.parametrize("hessian", [jnp.array([[-2.0, 0.5], [0.5, -1.0]]), jnp.array([[3.0, 1.0], [1.0, 50.0]])], ids=["concave", "convex"])
+@pytest.mark.parametrize(
+    "hessian", [jnp.array([[-2.0, 0.5], [0.5, -1.0]]), jnp.array([[3.0, 1.0], [1.0, 50.0]])], ids=["concave", "convex"]
+)
 def test_step_is_the_retraction_in_the_original_coordinates(hessian):
     """S^-1 + r G + r^2/2 G S G with G = -H - S^-1, which is positive definite whatever H is; m + r S' g."""
     gradient = jnp.array([0.2, -0.1])

@@ -1,9 +1,9 @@
 """The table of the contract tests: a line here puts an algorithm through all of them.
 
 `recovers` says what the algorithm must make of N(m, S) with d = 4: `EXACT` its moments to the square root of machine
-precision; `NOISY` its moments within the Monte Carlo error over runs; `DRAWS` its moments within five standard errors of
-effectively `n` draws; `ROUGH` a density within one nat; `MEAN_FIELD` its mean and the variances 1 / diag(S^-1) of the best factorised Gaussian; `MODE` its
-mode.
+precision; `NOISY` its moments within the Monte Carlo error over runs; `DRAWS` its moments within five standard errors
+of effectively `n` draws; `ROUGH` a density within one nat; `MEAN_FIELD` its mean and the variances 1 / diag(S^-1) of
+the best factorised Gaussian; `MODE` its mode.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Bayesian logistic regression with its Gaussian variational objective in closed form up to one-dimensional quadrature."""
+"""Bayesian logistic regression with its Gaussian variational objective, exact up to one-dimensional quadrature."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
 
 
 class LogisticRegression:
-    """y_i ~ Bernoulli(1 / (1 + exp(-x_i^T z))), z ~ N(0, I), with rows x_i ~ N(0, I) and coefficients from the prior."""
+    """y_i ~ Bernoulli(1 / (1 + exp(-x_i^T z))), z ~ N(0, I), with rows x_i ~ N(0, I) and data from the prior."""
 
     def __init__(self, num_rows: int, dimension: int, seed: int):
         rng = np.random.default_rng(seed)
@@ -27,11 +27,11 @@ class LogisticRegression:
         return y @ logits - jnp.sum(jax.nn.softplus(logits)) - 0.5 * z @ z
 
     def objective(self, q: Gaussian) -> float:
-        """E_q[-log p] - H(q) in nats: each x_i^T z is Gaussian under q, and 64 Gauss-Hermite nodes give its expectation."""
+        """E_q[-log p] - H(q) in nats: each x_i^T z is Gaussian under q, so that 64 Gauss-Hermite nodes serve."""
         return float(_objective(q.mean, q.scale_tril, jnp.asarray(self.x), jnp.asarray(self.y)))
 
     def optimum(self) -> float:
-        """The least objective over all Gaussians, by L-BFGS on mean and triangular factor: no route of the library's."""
+        """The least objective over all Gaussians, by L-BFGS on mean and factor: no route of the library's."""
         from scipy.optimize import minimize
 
         d = self.x.shape[1]
@@ -44,7 +44,9 @@ class LogisticRegression:
 
         begin = np.concatenate([np.zeros(d), 0.5 * np.eye(d)[rows, columns]])
         slope = jax.jit(jax.value_and_grad(value))
-        found = minimize(lambda p: jax.tree.map(np.asarray, slope(p)), begin, jac=True, method="L-BFGS-B", options={"ftol": 1e-14})
+        found = minimize(
+            lambda p: jax.tree.map(np.asarray, slope(p)), begin, jac=True, method="L-BFGS-B", options={"ftol": 1e-14}
+        )
         return float(found.fun)
 
 

@@ -19,8 +19,9 @@ Function = Callable[[Float[Array, " d"]], Float[Array, ""]]
 
 
 class Climb(eqx.Module):
-    """Where a climb is: the point, its log density, gradient and Hessian, the damping of the next step; and the highest
-    ELBO of a local Gaussian met on the way, a lower bound on the log evidence.
+    """Where a climb is: the point, its log density, gradient and Hessian, and the damping of the next step.
+
+    `elbo`: the highest ELBO of a local Gaussian met on the way, a lower bound on the log evidence.
     """
 
     z: Float[Array, " d"]
@@ -65,12 +66,13 @@ def newton_step(key: PRNGKey, fn: Function, climb: Climb) -> tuple[Climb, Float[
     """One damped step of ascent, z + (|H| + lambda max|H|)^-1 g, and the Newton decrement sqrt(g^T |H|^-1 g) before it.
 
     |H| has the absolute eigenvalues of the Hessian, so that every direction is one of ascent; the damping lambda makes
-    it a short gradient step far from a mode. The step is taken, and lambda divided by ten, if all is finite there and the
+    it a short gradient step far from a mode. The step is taken, and lambda divided by ten, if all is finite there and
+    the
     density no lower; else lambda is multiplied by ten. The decrement is the distance to the mode in posterior standard
     deviations; it is infinite before the first accepted step.
 
-    On the way the ELBO of N(z, |H|^-1) is estimated by a few draws: a path to a mode without mass (a funnel's neck) leads
-    through the mass (Zhang et al. 2022), of which this bound then tells.
+    On the way the ELBO of N(z, |H|^-1) is estimated by a few draws: a path to a mode without mass (a funnel's neck)
+    leads through the mass (Zhang et al. 2022), of which this bound then tells.
     """
     eigenvalues, vectors = jnp.linalg.eigh(climb.hessian)
     size = jnp.abs(eigenvalues) + jnp.finfo(eigenvalues.dtype).tiny

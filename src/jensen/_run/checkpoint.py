@@ -1,4 +1,4 @@
-"""Checkpoints: the state, the step and what was recorded, so that a killed run ends with the same result, bit for bit."""
+"""Checkpoints: state, step and records, so that a killed run ends with the same result, bit for bit."""
 
 import hashlib
 import json

@@ -105,7 +105,8 @@ def drive(
 def _check(algorithm: Any, target: Any, key: Any, steps: Any, time_limit: Any, chunk: Any) -> None:
     if not isinstance(algorithm, Algorithm):
         raise InputError(
-            f"algorithm must be an instance of a Jensen algorithm, got {algorithm!r}: for example jensen.algorithms.Laplace()"
+            f"algorithm must be an instance of a Jensen algorithm, got {algorithm!r}: for example "
+            "jensen.algorithms.Laplace()"
         )
     check_key(key)
     check_needs(algorithm, target)

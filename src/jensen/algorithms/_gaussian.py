@@ -17,7 +17,7 @@ POINT_SCALE = (
 
 
 def start_gaussian(start: Posterior) -> Gaussian:
-    """The Gaussian to begin from: q itself where `start` has a Gaussian one, N(z, 0.01 I) about a point, else its moments.
+    """The Gaussian to begin from: the start's own where it has one, N(z, 0.01 I) about a point, else its moments.
 
     A covariance of rank less than d (few draws) is lifted by 1e-6 of its mean variance.
     """
@@ -57,8 +57,8 @@ def expected_derivatives_stein(
 ) -> tuple[Scalar, Float[Array, " d"], Float[Array, "d d"]]:
     """As `expected_derivatives`, from gradients alone: E_q[hess log p] = E_q[S^-1 (z - m) grad log p^T] (Price, Stein).
 
-    One gradient a draw. Antithetic pairs cancel the mean gradient out of the product, which is symmetrised; its relative
-    variance is of order d / num_draws. Unbiased.
+    One gradient a draw. Antithetic pairs cancel the mean gradient out of the product, which is symmetrised; its
+    relative variance is of order d / num_draws. Unbiased.
     """
     noise = antithetic_noise(key, num_draws, q.dimension, q.mean.dtype)
     values, slopes = jax.vmap(jax.value_and_grad(target.log_density))(jax.vmap(q.from_noise)(noise))
@@ -68,7 +68,7 @@ def expected_derivatives_stein(
 
 
 def stationarity(q: Gaussian, gradient: Float[Array, " d"], hessian: Float[Array, "d d"]) -> Scalar:
-    """sqrt(|L^T g|^2 + |L^T H L + I|_F^2) for g and H the expected derivatives of log p: 0 at a stationary q of the ELBO.
+    """sqrt(|L^T g|^2 + |L^T H L + I|_F^2) for g, H the expected derivatives of log p: 0 where the ELBO is stationary.
 
     It does not change when z is transformed linearly: both terms are in units of q's standard deviations.
     """

@@ -28,6 +28,7 @@ from jensen.core import (
 from jensen.families import Gaussian
 
 COOLDOWN = 0.6
+MAX_EXTRA = 100.0  # of lambda far from the mean: S may grow by a factor of lambda a step where p is flat
 
 
 class BatchMatchState(eqx.Module):
@@ -39,24 +40,24 @@ class BatchMatchState(eqx.Module):
 class BatchMatch(Algorithm):
     """q <- argmin_q D_t(q; p) + (2 / lambda_t) KL(q_t || q) over Gaussians, in closed form at every step.
 
-    D_t is the score-based divergence mean_b |grad log q(z_b) - grad log p(z_b)|^2_S on a batch of B draws z_b ~ q_t. With
-    V and U the moments of draws and scores (see `match`), the new covariance solves S U S + S = V and the new mean is
-    (m + lambda (S g + z)) / (1 + lambda) with g and z the batch means. A Gaussian target is matched exactly, to rounding,
-    in a few steps; for others the fixed point is the Gaussian of equal expected score and curvature, which is not the
-    minimum of the ELBO, but near it where p is near Gaussian.
+    D_t is the score-based divergence mean_b |grad log q(z_b) - grad log p(z_b)|^2_S on a batch of B draws z_b ~ q_t.
+    With V and U the moments of draws and scores (see `match`), the new covariance solves S U S + S = V and the new mean
+    is (m + lambda (S g + z)) / (1 + lambda) with g and z the batch means. A Gaussian target is matched exactly, to
+    rounding, in a few steps; for others the fixed point is the Gaussian of equal expected score and curvature, which is
+    not the minimum of the ELBO, but near it where p is near Gaussian.
 
-    `rate`: lambda_t = rate B d / (t + 1) as in the paper, and in the last 60 % of a run at most 2 / (s + 1) after s of its
-    steps, which averages batches so that noise falls as 1/s. Before that, if B >= 2 d and the mean is surely more than one
-    standard deviation off (`drift`), twice its squared distance is added: lambda / (1 + lambda) g g^T in U would else squeeze S along g, and
-    steps would be the shorter the farther off q is. `batch_size`: B; below d/2 the solve is of size 2 B,
-    and of order d / B times more steps are needed.
-    `tolerance`: the divergence per dimension at which the run stops as converged (only Gaussian targets come to it).
-    The objective in the history is the batch's -ELBO in nats, the residual is D_t(q_t; p) / d.
+    `rate`: lambda_t = rate B d / (t + 1) as in the paper, and in the last 60 % of a run at most 2 / (s + 1) after s of
+    its steps, which averages batches so that noise falls as 1/s. Before that, if B >= 2 d and the mean is surely more
+    than one standard deviation off, twice its squared distance (see `drift`; at most 100) is added: the term of g g^T
+    in U would else squeeze S along g, and steps would be the shorter the farther off q is. `batch_size`: B; below d/2
+    the solve is of size 2 B, and of order d / B times more steps are needed. `tolerance`: the divergence per dimension
+    at which the run stops as converged (only Gaussian targets come to it). The objective in the history is the batch's
+    -ELBO in nats, the residual is D_t(q_t; p) / d.
 
     B gradients and O(B d^2 + d^3) a step; no Hessians. Draws at which p is not finite are left out; if they are half of
-    the batch or more, S shrinks to S / 4 instead. Start it from a Laplace approximation where there is one: about a point
-    it begins with standard deviation 0.1. Not for targets that are far from Gaussian in their unconstrained coordinates
-    (several modes, funnels), nor for d above a thousand.
+    the batch or more, S shrinks to S / 4 instead. Start it from a Laplace approximation where there is one: about a
+    point it begins with standard deviation 0.1. Not for targets that are far from Gaussian in their unconstrained
+    coordinates (several modes, funnels), nor for d above a thousand.
 
     Raises `InputError` for fewer than two draws a batch, and for a rate that is not positive.
 
@@ -105,7 +106,9 @@ class BatchMatch(Algorithm):
         new = Gaussian(mean, jnp.where(trusted, tril, 0.5 * q.scale_tril))
 
         divergence = weights @ jnp.sum(mismatch**2, axis=1) / q.dimension
-        stop = jnp.where(trusted & jnp.all(usable) & (divergence < self.tolerance), StopCode.CONVERGED, StopCode.CONTINUE)
+        stop = jnp.where(
+            trusted & jnp.all(usable) & (divergence < self.tolerance), StopCode.CONVERGED, StopCode.CONTINUE
+        )
         return BatchMatchState(new), make_step(-q.entropy() - weights @ value, divergence, stop)
 
     def _lambda(self, clock: Clock, dimension: int, distance: Scalar) -> Scalar:
@@ -113,7 +116,7 @@ class BatchMatch(Algorithm):
         settled = jnp.maximum(t - (1 - COOLDOWN) * total, 0.0)
         rate = self.rate * self.batch_size * dimension / (t + 1)
         if self.batch_size >= 2 * dimension:  # a smaller batch cannot tell S, and a large lambda would believe it
-            rate = rate + 2 * jnp.maximum(distance - 1, 0.0)
+            rate = rate + jnp.clip(2 * (distance - 1), 0.0, MAX_EXTRA)
         return jnp.where(settled > 0, jnp.minimum(rate, 2 * jnp.minimum(self.rate, 1.0) / (settled + 1)), rate)
 
     def posterior(self, state: BatchMatchState, draws: Any, space: Space) -> DensityPosterior:
@@ -126,11 +129,13 @@ class BatchMatch(Algorithm):
 def drift(mismatch: Float[Array, "batch d"], weights: Float[Array, " batch"]) -> Scalar:
     """|E_q[grad log p - grad log q]|^2 from rows of it, less the noise of their mean: one outlier adds about nothing.
 
-    In the coordinates in which q = N(0, I) this is the squared distance, in standard deviations, from q's mean to that of a
-    Gaussian p of the same covariance.
+    In the coordinates in which q = N(0, I) this is the squared distance, in standard deviations, from q's mean to that
+    of a Gaussian p of the same covariance.
     """
     mean = weights @ mismatch
-    noise = jnp.sum(weights**2 @ (mismatch - mean) ** 2) / jnp.maximum(1 - jnp.sum(weights**2), jnp.finfo(mean.dtype).eps)
+    noise = jnp.sum(weights**2 @ (mismatch - mean) ** 2) / jnp.maximum(
+        1 - jnp.sum(weights**2), jnp.finfo(mean.dtype).eps
+    )
     return jnp.sum(mean**2) - noise
 
 
@@ -140,18 +145,20 @@ def match(
     """Mean and covariance of the matched Gaussian in the coordinates in which q_t = N(0, I).
 
     With e and h the means of the draws `noise` and the scores `score` under `weights` (which sum to one), C and G their
-    covariances, and lambda = `rate`: U = lambda G + lambda/(1 + lambda) h h^T, V = I + lambda C + lambda/(1 + lambda) e e^T,
-    S U S + S = V, m = lambda/(1 + lambda) (S h + e).
+    covariances, and lambda = `rate`: U = lambda G + lambda/(1 + lambda) h h^T, V = I + lambda C + lambda/(1 + lambda) e
+    e^T, S U S + S = V, m = lambda/(1 + lambda) (S h + e).
 
-    With V = R R^T and R^T U R = P diag(u) P^T the solution is S = R P diag(2 / (1 + sqrt(1 + 4 u))) P^T R^T: one symmetric
-    eigendecomposition and no root of a general matrix. All that differs from I lies in the span of draws and scores, so
-    that for 2 batch < d the equation is solved there.
+    With V = R R^T and R^T U R = P diag(u) P^T the solution is S = R P diag(2 / (1 + sqrt(1 + 4 u))) P^T R^T: one
+    symmetric eigendecomposition and no root of a general matrix. All that differs from I lies in the span of draws and
+    scores, so that for 2 batch < d the equation is solved there.
     """
     batch, d = noise.shape
     if 2 * batch < d:
         basis, _ = jnp.linalg.qr(jnp.concatenate([noise, score]).T)  # (d, 2 batch)
         shift, cov = match(noise @ basis, score @ basis, weights, rate)
-        return basis @ shift, jnp.eye(d, dtype=noise.dtype) + basis @ (cov - jnp.eye(2 * batch, dtype=noise.dtype)) @ basis.T
+        return basis @ shift, jnp.eye(d, dtype=noise.dtype) + basis @ (
+            cov - jnp.eye(2 * batch, dtype=noise.dtype)
+        ) @ basis.T
     share = rate / (1 + rate)
     mean_noise, mean_score = weights @ noise, weights @ score
 

@@ -39,12 +39,12 @@ class BuresWassersteinGradient(Algorithm):
     which `ForwardBackward` is the semi-implicit one. Where eta is near 2 / L or S is small it oscillates, which the
     proximal step cannot; prefer `ForwardBackward`, for this is here to be compared with.
 
-    `derivatives`: how the expectations are estimated. `step_size`: eta in units of 1 / L, with L the largest eigenvalue of
-    E_q[hess V] (in absolute value) met so far (fading by 2 % a step, so that a poor start does not slow the whole run). `settling`: last
-    fraction of the run in which eta falls to zero linearly, against the noise of the estimates; 0 keeps it constant.
-    `tolerance`: stationarity, in units of q's standard deviations, at which the run stops as converged (see
-    `stationarity` in the history's residual). The history holds -ELBO in nats, the Bures-Wasserstein `gradient_norm`
-    and the `curvature` bound.
+    `derivatives`: how the expectations are estimated. `step_size`: eta in units of 1 / L, with L the largest eigenvalue
+    of E_q[hess V] (in absolute value) met so far (fading by 2 % a step, so that a poor start does not slow the whole
+    run). `settling`: last fraction of the run in which eta falls to zero linearly, against the noise of the estimates;
+    0 keeps it constant. `tolerance`: stationarity, in units of q's standard deviations, at which the run stops as
+    converged (see `stationarity` in the history's residual). The history holds -ELBO in nats, the Bures-Wasserstein
+    `gradient_norm` and the `curvature` bound.
 
     Raises `InputError` for a step size that is not positive; warns (`UserWarning`) of one above 1.
 

@@ -40,17 +40,18 @@ class FixedSampleState(eqx.Module):
 
 
 class FixedSampleVI(Algorithm):
-    """q = argmin -mean_b log p(m + L e_b) - H(q), over N(m, L L^T) with noise e_1 .. e_B drawn once and kept (H: entropy of q).
+    """q = argmin -mean_b log p(m + L e_b) - H(q) over N(m, L L^T), with noise e_1 .. e_B drawn once and kept.
 
-    With the draws fixed, the objective is a deterministic function: it has an optimum, an optimiser of second order (here
-    L-BFGS) finds it in tens of evaluations, and convergence is a fact rather than a guess. The price is the error of the
-    fixed draws, of order 1 / sqrt(num_draws), which more steps do not lower. The draws are given mean 0 and covariance I
-    exactly where there are more than d of them, so that a Gaussian target is recovered to rounding.
+    H is the entropy. With the draws fixed, the objective is a deterministic function: it has an optimum, an optimiser
+    of second order (here L-BFGS) finds it in tens of evaluations, and convergence is a fact rather than a guess. The
+    price is the error of the fixed draws, of order 1 / sqrt(num_draws), which more steps do not lower. The draws are
+    given mean 0 and covariance I exactly where there are more than d of them, so that a Gaussian target is recovered to
+    rounding.
 
-    `family`: `MeanField()` or `FullRank()`. With full rank `num_draws` must exceed d, for else the objective has no minimum
-    (directions that no draw sees can shrink for ever): take several times d. The parameters are optimised in units of the
-    first q. `tolerance`: the decrement sqrt(g^T H g), in nats^(1/2), at which the run has converged. The objective in the
-    history is that of the fixed draws; its excess over -ELBO is a bias that only fresh draws show.
+    `family`: `MeanField()` or `FullRank()`. With full rank `num_draws` must exceed d, for else the objective has no
+    minimum (directions that no draw sees can shrink for ever): take several times d. The parameters are optimised in
+    units of the first q. `tolerance`: the decrement sqrt(g^T H g), in nats^(1/2), at which the run has converged. The
+    objective in the history is that of the fixed draws; its excess over -ELBO is a bias that only fresh draws show.
 
     num_draws gradients a step. For more than about a thousand parameters of q take `GradientVI`.
 

@@ -17,12 +17,12 @@ NEGLIGIBLE = 1e-4  # share of the mass below which a mode is left out
 class LaplaceMixture(Algorithm):
     """q = sum_k w_k N(z_k, (-H_k)^-1) over the distinct modes z_k, with w_k the Laplace mass of each.
 
-    w_k is proportional to p(z_k) det(-H_k)^-1/2. `climb` finds the modes, by damped Newton from many starts; climbs that do
-    not arrive at a maximum are left out. The number of components is that of the modes found; with one mode this is
-    `Laplace` itself.
+    w_k is proportional to p(z_k) det(-H_k)^-1/2. `climb` finds the modes, by damped Newton from many starts; climbs
+    that do not arrive at a maximum are left out. The number of components is that of the modes found; with one mode
+    this is `Laplace` itself.
 
-    Right for a few far, nearly Gaussian modes (label switching, sign symmetry); importance weights then correct the rest.
-    It finds only modes that a start leads to, and costs as `Laplace` does: not for d above a few hundred.
+    Right for a few far, nearly Gaussian modes (label switching, sign symmetry); importance weights then correct the
+    rest. It finds only modes that a start leads to, and costs as `Laplace` does: not for d above a few hundred.
 
     Source: Gelman et al., Bayesian Data Analysis (2013), section 13.3; Bornkamp (2011).
     """

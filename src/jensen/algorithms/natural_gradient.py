@@ -41,16 +41,17 @@ class NaturalGradientVI(Algorithm):
     """S^-1 <- S^-1 + r G + r^2/2 G S G with G = -E_q[hess log p] - S^-1;  m <- m + r S E_q[grad log p] with the new S.
 
     Natural-gradient ascent of the ELBO over Gaussians q = N(m, S). The plain step S^-1 + r G can leave the positive
-    definite matrices; the second-order term is that of the exponential map of the geometry and keeps S^-1 >= S^-1 / 2 at
-    every step, whatever p is. Near its optimum a step with r = 1 is Newton's: quadratic convergence on a Gaussian target.
+    definite matrices; the second-order term is that of the exponential map of the geometry: no step lowers a precision
+    below half of it, whatever p is. Near its optimum a step with r = 1 is Newton's: quadratic convergence on a Gaussian
+    target.
 
     `rate`: r in (0, 1]. `settling`: last fraction of the run in which r is at most 2 / (s + 2) after s of its steps, so
-    that noise falls as 1/s. `derivatives`: how the expectations are estimated. `tolerance`: stationarity, in units of q's
-    standard deviations, at which the run stops as converged. A move of the mean longer than 3 root mean square standard
-    deviations of q is cut to that length. The history holds -ELBO in nats and the stationarity as residual.
+    that noise falls as 1/s. `derivatives`: how the expectations are estimated. `tolerance`: stationarity, in units of
+    q's standard deviations, at which the run stops as converged. A move of the mean longer than 3 root mean square
+    standard deviations of q is cut to that length. The history holds -ELBO in nats and the stationarity as residual.
 
-    A step costs the derivatives and one symmetric eigendecomposition. Not where log p has no second derivatives (then take
-    `GradientDraws`), nor for d in the thousands.
+    A step costs the derivatives and one symmetric eigendecomposition. Not where log p has no second derivatives (then
+    take `GradientDraws`), nor for d in the thousands.
 
     Raises `InputError` for a rate outside (0, 1].
 
@@ -105,8 +106,8 @@ class NaturalGradientVI(Algorithm):
 def natural_step(q: Gaussian, gradient: Float[Array, " d"], hessian: Float[Array, "d d"], rate: Scalar) -> Gaussian:
     """One step of the rule, in the coordinates in which q = N(0, I).
 
-    There S^-1 + r G + r^2/2 G S G = (I + (I + r (A - I))^2) / 2 for A = -L^T E_q[hess log p] L, so that each eigenvalue a
-    of A gives one of the new precision.
+    There S^-1 + r G + r^2/2 G S G = (I + (I + r (A - I))^2) / 2 for A = -L^T E_q[hess log p] L, so that each eigenvalue
+    a of A gives one of the new precision.
     """
     tril = q.scale_tril
     a, vectors = jnp.linalg.eigh(-tril.T @ hessian @ tril)

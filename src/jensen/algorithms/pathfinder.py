@@ -32,8 +32,8 @@ from jensen.families import Gaussian
 class Path(eqx.Module):
     """One climb: its descent, the Gaussian at its present point, and the best Gaussian so far with its ELBO and draws.
 
-    `fresh` says that the present Gaussian has not been judged; `z` and `log_ratio` are the draws of the best Gaussian and
-    their log p - log q; `closing` that the climb is over, and only its last Gaussian is left to be judged.
+    `fresh` says that the present Gaussian has not been judged; `z` and `log_ratio` are the draws of the best Gaussian
+    and their log p - log q; `closing` that the climb is over, and only its last Gaussian is left to be judged.
     """
 
     descent: Descent
@@ -55,13 +55,13 @@ class PathfinderState(eqx.Module):
 class Pathfinder(Algorithm):
     """q = argmax over the points z_k of an L-BFGS climb of the ELBO of N(z_k + H_k grad log p(z_k), H_k).
 
-    H_k is the inverse Hessian that L-BFGS has gathered by its k-th point: a local Gaussian that costs no more derivatives.
-    A climb to the mode passes near the mass on its way, where the ELBO (by `num_draws` draws a point) is largest. Of
-    `num_paths` climbs the best Gaussian comes out; `MultiPathfinder` weighs the draws of all of them.
+    H_k is the inverse Hessian that L-BFGS has gathered by its k-th point: a local Gaussian that costs no more
+    derivatives. A climb to the mode passes near the mass on its way, where the ELBO (by `num_draws` draws a point) is
+    largest. Of `num_paths` climbs the best Gaussian comes out; `MultiPathfinder` weighs the draws of all of them.
 
-    num_draws + 1 gradients a step and path, and O(d^3) for the factor of H_k. The spread comes from `memory` steps only, so
-    that it is rough in more than a few dimensions of unequal scale: as a start for `BatchMatch` or NUTS it is good, as an
-    end rarely. The objective in the history is the best -ELBO so far, in nats.
+    num_draws + 1 gradients a step and path, and O(d^3) for the factor of H_k. The spread comes from `memory` steps
+    only, so that it is rough in more than a few dimensions of unequal scale: as a start for `BatchMatch` or NUTS it is
+    good, as an end rarely. The objective in the history is the best -ELBO so far, in nats.
 
     Raises `InputError` for a size below 1 or fewer than two draws.
 
@@ -97,8 +97,8 @@ class MultiPathfinder(Algorithm):
     """Draws z of the best Gaussian q_i of every path with weights w = p(z) / q_i(z), smoothed by PSIS and normalised.
 
     As `Pathfinder`, with `num_paths` climbs and `num_draws` draws a path kept: several modes, and shapes that no one
-    Gaussian has, can be met. The weights are smoothed by Pareto-smoothed importance sampling; a k-hat above 0.7 says that
-    they cannot be trusted, which the certificate sees.
+    Gaussian has, can be met. The weights are smoothed by Pareto-smoothed importance sampling; a k-hat above 0.7 says
+    that they cannot be trusted, which the certificate sees.
 
     Raises `InputError` for a size below 1 or fewer than two draws.
 

@@ -87,7 +87,7 @@ def _missed(share: float, k: int, words: str) -> Check:
 
 
 def evidence_check(modes: Modes, log_evidence: float) -> Check:
-    """Fails if a lower bound on the log evidence, met on a climb from elsewhere, exceeds what the posterior accounts for.
+    """Fails if a lower bound on the log evidence, met on a climb, exceeds what the posterior accounts for.
 
     Lower bounds hold whatever the local Gaussian is, so that an excess beyond noise proves that mass is missing.
     """
@@ -101,8 +101,8 @@ def evidence_check(modes: Modes, log_evidence: float) -> Check:
         None if math.isnan(excess) else excess < MAX_EXCESS,
         "mass that no climb from the starting points passes through",
         True,
-        f"A local Gaussian on the way of a climb has an ELBO {excess:.1f} nats above the evidence that the result accounts "
-        "for: it sits where the posterior has hardly any mass.",
+        f"A local Gaussian on the way of a climb has an ELBO {excess:.1f} nats above the evidence that the result "
+        "accounts for: it sits where the posterior has hardly any mass.",
         "Use another start or a sampler; a centred hierarchical scale wants the non-centred form.",
         "the ELBO is a lower bound; Zhang, Carpenter, Gelman, Vehtari (2022) on local Gaussians along a path",
     )
@@ -110,7 +110,8 @@ def evidence_check(modes: Modes, log_evidence: float) -> Check:
 
 @eqx.filter_jit
 def _density_gap(modes: Modes, q: Any, log_evidence: Float[Array, ""]) -> tuple[Array, Array]:
-    share = jnp.exp(jnp.minimum(modes.log_mass() - log_evidence, 50.0))
+    mass = modes.log_mass()
+    share = jnp.exp(mass - jnp.logaddexp(mass, log_evidence))  # of what the posterior and this mode hold together
     ratio = modes.log_density - log_evidence - jax.vmap(q.log_prob)(modes.z)
     return share, ratio
 
@@ -143,5 +144,5 @@ def _draws_gap(modes: Modes, z: Float[Array, "n d"], log_evidence: Float[Array, 
 
 
 def draws_check(modes: Modes, z: Float[Array, "n d"], log_evidence: Float[Array, ""]) -> Check:
-    """Fails if a mode holds over 1 % of the mass and fewer than a twentieth of the draws that it should have are near."""
+    """Fails if a mode holds over 1 % of the mass and fewer than a twentieth of its due draws are near."""
     return _missed(float(_draws_gap(modes, z, log_evidence)), len(modes.log_density), "near which there are no draws")

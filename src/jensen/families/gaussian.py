@@ -60,7 +60,7 @@ class Gaussian(Bijective):
 
 
 class DiagonalGaussian(Bijective):
-    """q = N(m, diag(s^2)), the mean-field family: 2 d parameters. `log_scale` holds log s, so that any value is valid."""
+    """q = N(m, diag(s^2)), the mean-field family: 2 d parameters. `log_scale` is log s: any value is valid."""
 
     mean: Float[Array, " d"]
     log_scale: Float[Array, " d"]

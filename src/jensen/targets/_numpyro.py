@@ -161,8 +161,8 @@ def from_numpyro(model: Any, *args: Any, **kwargs: Any) -> Target:
     `Minibatched` takes). Array arguments are data leaves: a second target with arrays of the same shapes
     runs the same compiled programs, provided that `model` is the same function object.
 
-    Raises `InputError` if the model is not callable, fails to trace, has no latent site, has a discrete latent or `param`
-    site (named), or if data are empty, NaN or infinite.
+    Raises `InputError` if the model is not callable, fails to trace, has no latent site, has a discrete latent or
+    `param` site (named), or if data are empty, NaN or infinite.
     """
     if not callable(model):
         raise InputError(f"model must be a function with NumPyro sample statements, got {type(model).__name__}")

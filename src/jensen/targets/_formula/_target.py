@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -190,7 +190,7 @@ def from_formula(
     trials = None if response.trials is None else _whole(response.trials)
     design = eqx.tree_at(lambda d: (d.response, d.trials, d.priors), design, (values, trials, chosen), is_leaf=_is_none)
     inner = from_numpyro(regression_model, design)
-    return FormulaTarget(inner.space, inner, Origin(parsed, terms, shown, int((~kept).sum())))
+    return FormulaTarget(inner.space, cast(NumPyroTarget, inner), Origin(parsed, terms, shown, int((~kept).sum())))
 
 
 def _is_none(leaf: Any) -> bool:

@@ -9,7 +9,7 @@ from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
-from jensen.core import InputError, PRNGKey, Scalar, Space, as_scalar, real_space, require, scalar_field
+from jensen.core import InputError, PRNGKey, Scalar, Space, as_scalar, real_space, require
 from jensen.targets.synthetic._base import SyntheticTarget
 from jensen.targets.synthetic.gaussian import as_vector
 
@@ -23,7 +23,17 @@ class GaussianMixtureTarget(SyntheticTarget):
     log_weights: Float[Array, " k"]
     means: Float[Array, "k d"]
     scale_trils: Float[Array, "k d d"]
-    log_evidence: Scalar = scalar_field(0.0)
+    log_evidence: Scalar
+
+    def __init__(
+        self,
+        log_weights: Float[Array, " k"],
+        means: Float[Array, "k d"],
+        scale_trils: Float[Array, "k d d"],
+        log_evidence: Any = 0.0,
+    ):
+        self.log_weights, self.means, self.scale_trils = log_weights, means, scale_trils
+        self.log_evidence = as_scalar(log_evidence)
 
     @property
     def space(self) -> Space:
@@ -72,9 +82,7 @@ def gaussian_mixture_target(weights: Any, means: Any, covs: Any, log_evidence: f
     if not bool(jnp.all(weights > 0)) or not bool(jnp.all(jnp.isfinite(trils))):
         raise InputError("weights must be positive and covs positive definite")
     log_weights = jnp.log(weights / jnp.sum(weights))
-    return GaussianMixtureTarget(
-        log_weights=log_weights, means=means, scale_trils=trils, log_evidence=as_scalar(log_evidence)
-    )
+    return GaussianMixtureTarget(log_weights, means, trils, log_evidence)
 
 
 def two_modes(

@@ -9,6 +9,7 @@ chains of 1000 warm-up and 1000 draws; ours the same (`cold`), and with a fitted
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -20,8 +21,8 @@ import numpyro.distributions as dist
 import jensen as jn
 from jensen._run import drive
 from jensen.certificate.chains import diagnose
+from jensen_bench._peers import CHAINS, DRAWS, WARMUP, blackjax_nuts, numpyro_model_nuts
 
-CHAINS, WARMUP, DRAWS = 4, 1000, 1000
 WHITENED_STEPS, WHITENED_WARMUP = 700, 0.25
 
 
@@ -61,48 +62,14 @@ def ours(algorithm, steps, target):
     return run
 
 
-def theirs_numpyro(model, data):
-    """NumPyro's NUTS, chains vectorised."""
-    from numpyro.infer import MCMC, NUTS
+def flat(run):
+    """Draws by site as one array, shape (chains, draws, d)."""
 
-    mcmc = MCMC(
-        NUTS(model),
-        num_warmup=WARMUP,
-        num_samples=DRAWS,
-        num_chains=CHAINS,
-        chain_method="vectorized",
-        progress_bar=False,
-    )
-
-    def run(key):
-        mcmc.run(key, *data)
-        draws = mcmc.get_samples(group_by_chain=True).values()
+    def wrapped(key):
+        draws = run(key).values()
         return jnp.concatenate([v.reshape(CHAINS, DRAWS, -1) for v in draws], axis=2)
 
-    return run
-
-
-def theirs_blackjax(target):
-    """BlackJAX's window adaptation and NUTS on the same log density, each chain its own, all in one jit."""
-    import blackjax
-
-    @jax.jit
-    def run(key):
-        def chain(key):
-            key_start, key_warm, key_run = jax.random.split(key, 3)
-            warm: Any = blackjax.window_adaptation(blackjax.nuts, target.log_density)
-            (state, parameters), _ = warm.run(key_warm, target.start(key_start), WARMUP)
-            kernel: Any = blackjax.nuts(target.log_density, **parameters)
-
-            def step(state, key):
-                state, _ = kernel.step(key, state)
-                return state, state.position
-
-            return jax.lax.scan(step, state, jax.random.split(key_run, DRAWS))[1]
-
-        return jax.vmap(chain)(jax.random.split(key, CHAINS))
-
-    return run
+    return wrapped
 
 
 def measure(run):
@@ -123,8 +90,8 @@ def measure(run):
     }
 
 
-def main():
-    """Print one JSON object a case."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """Print one JSON object a case; it takes no arguments."""
     jax.config.update("jax_enable_x64", True)
     for name, (model, data) in cases().items():
         target = jn.targets.from_numpyro(model, *data)
@@ -135,8 +102,8 @@ def main():
         runs = {
             "cold": ours(jn.algorithms.NUTS(), WARMUP + DRAWS, target),
             "whitened": ours(whitened, WHITENED_STEPS, target),
-            "blackjax": theirs_blackjax(target),
-            "numpyro": theirs_numpyro(model, data),
+            "blackjax": blackjax_nuts(target),
+            "numpyro": flat(numpyro_model_nuts(target)),
         }
         results = {run: measure(f) for run, f in runs.items()}
         peer = results["numpyro"]
@@ -145,7 +112,8 @@ def main():
             for run, value in results.items()
         }
         print(json.dumps({"case": name, "results": results, "ratio_to_numpyro": ratios}, indent=1), flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
