@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jensen._run import Outcome, drive
@@ -255,7 +256,7 @@ def _pooled(outcomes: Sequence[Outcome]) -> Outcome:
     chains = np.concatenate([np.asarray(p.chains) for p in posteriors])
     seconds = sum(o.run.seconds for o in outcomes)
     notes = (*first.run.notes, f"{len(outcomes)} runs with keys of their own, pooled")
-    posterior = DrawsPosterior(first.posterior.space, jax.numpy.asarray(chains), None, posteriors[0].independent)
+    posterior = DrawsPosterior(first.posterior.space, jnp.asarray(chains), None, posteriors[0].independent)
     run = dataclasses.replace(first.run, seconds=seconds, notes=notes)
     return dataclasses.replace(first, posterior=posterior, run=run)
 
@@ -268,11 +269,13 @@ def judge(outcome: Outcome, target: Target, key: PRNGKey, modes: Modes | None) -
     if isinstance(posterior, DensityPosterior):
         weights = weigh(key, posterior.q, target)
         certificate = certify_weights(posterior, weights, posterior.q, modes)
-        khat = float(weights.khat)
+        khat = weights.khat
         if khat < 0.7 and not (certificate.passed and khat < GOOD_KHAT):
-            if float(weights.ess) < FEWEST_WEIGHTED:
+            if weights.ess < FEWEST_WEIGHTED:
                 weights = weigh_more(stream(key, CERTIFY), posterior.q, target, weights, MORE_BATCHES)
-            resampled = WeightedPosterior(posterior.space, weights.z, weights.log_weights, posterior.q)
+            resampled = WeightedPosterior(
+                posterior.space, jnp.asarray(weights.z), jnp.asarray(weights.log_weights), posterior.q
+            )
             reweighted = certify_weights(resampled, weights, posterior.q, modes)
             if reweighted.passed or not certificate.passed:
                 posterior, certificate = resampled, reweighted
@@ -332,7 +335,7 @@ def about(key: PRNGKey, target: Target) -> dict[str, Any]:
         "dimension": target.space.dimension,
         "target": type(target).__name__,
         "data_sha256": fingerprint(None, target, key),
-        "precision": str(jax.numpy.result_type(float)),
+        "precision": str(jnp.result_type(float)),
     }
 
 

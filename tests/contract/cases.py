@@ -47,6 +47,7 @@ CASES: dict[str, Case] = {
     "FixedSampleVI full rank": Case(lambda: algorithms.FixedSampleVI(family=families.FullRank()), 100, EXACT),
     "ForwardBackward": Case(lambda: algorithms.ForwardBackward(), 400, EXACT),
     "Laplace": Case(lambda: algorithms.Laplace(), 30, EXACT),
+    "LaplaceMixture": Case(lambda: algorithms.LaplaceMixture(), 30, EXACT),
     "Mode": Case(lambda: algorithms.Mode(), 100, MODE),
     "MultiPathfinder": Case(lambda: algorithms.MultiPathfinder(), 60, NOISY),
     "NUTS": Case(lambda: algorithms.NUTS(), 1000, DRAWS),

@@ -32,14 +32,13 @@ from jensen.families import Gaussian
 
 
 class ForwardBackward(Algorithm):
-    """m <- m - eta E_q[grad V];  S <- 1/2 (F + 2 eta I + sqrt(F (F + 4 eta I))) with F = M S M, M = I - eta E_q[hess
-    V].
+    """m <- m - eta E_q[grad V];  S <- 1/2 (F + 2 eta I + sqrt(F (F + 4 eta I))) where F = M S M.
 
-    Minimises KL(q || p) over Gaussians q = N(m, S) with V = -log p: a gradient step on E_q[V] in the Bures-Wasserstein
-    space (forward), then the exact proximal step of the entropy (backward). No eigenvalue of S ever falls below eta.
-    Converges to the minimum at a linear rate where p is strongly log-concave and eta <= 1 / L; for larger eta the fixed
-    point has another covariance (eta / (2 - eta h) in place of 1 / h along a direction of curvature h, none at all from
-    eta h = 2), so that a larger step size is warned of and never reported as converged.
+    M = I - eta E_q[hess V]. Minimises KL(q || p) over Gaussians q = N(m, S) with V = -log p: a gradient step on E_q[V]
+    in the Bures-Wasserstein space (forward), then the exact proximal step of the entropy (backward). No eigenvalue of S
+    ever falls below eta. Converges to the minimum at a linear rate where p is strongly log-concave and eta <= 1 / L;
+    for larger eta the fixed point has another covariance (eta / (2 - eta h) in place of 1 / h along a direction of
+    curvature h, none at all from eta h = 2), so that a larger step size is warned of and never reported as converged.
 
     `derivatives`: how the expectations are estimated. `step_size`: eta in units of 1 / L, with L the largest eigenvalue
     of E_q[hess V] (in absolute value) met so far (fading by 2 % a step, so that a poor start does not slow the whole
@@ -99,9 +98,7 @@ class ForwardBackward(Algorithm):
 
 
 def forward(q: Gaussian, gradient: Float[Array, " d"], hessian: Float[Array, "d d"], eta: Scalar) -> Gaussian:
-    """N(m + eta g, M S M) with M = I + eta H, for g, H the expected derivatives of log p; its root is not
-    triangular.
-    """
+    """N(m + eta g, M S M) with M = I + eta H, for g, H the expected derivatives of log p; root not triangular."""
     return Gaussian(q.mean + eta * gradient, q.scale_tril + eta * hessian @ q.scale_tril)
 
 

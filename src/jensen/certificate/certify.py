@@ -102,8 +102,8 @@ def certify_weights(posterior: Posterior, weights: Weights, q: Any, modes: Modes
     """The certificate of a density, or of draws reweighted from one, given the weights of fresh draws."""
     parts = [weight_checks(weights, isinstance(posterior, WeightedPosterior))]
     if modes is not None:
-        evidence = float(weights.log_evidence)
-        parts.append(Certificate((density_check(modes, q, weights.log_evidence), evidence_check(modes, evidence))))
+        evidence = weights.log_evidence
+        parts.append(Certificate((density_check(modes, q, evidence), evidence_check(modes, evidence))))
     return merge(parts)
 
 

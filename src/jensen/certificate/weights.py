@@ -5,10 +5,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array
 
+from jensen.certificate._pareto import smooth
 from jensen.core import Certificate, Check, Density, PRNGKey
 
 NUM_DRAWS = 4000
@@ -21,26 +21,25 @@ GROSS_WIDTH = 0.5
 
 
 class Weights(eqx.Module):
-    """Fresh draws z of q with log p(z) - log q(z), smoothed log weights (normalised), k-hat and summaries.
+    """Fresh draws z of q with log p(z) - log q(z), smoothed log weights (normalised), k-hat and summaries, on the host.
 
     `shift`: largest |E_w z_i - E_q z_i| / sd_w(z_i); `width`: largest |log sd_q(z_i) - log sd_w(z_i)|, with w the
-    smoothed
-    weights: how far q's own moments are from the reweighted ones.
+    smoothed weights: how far q's own moments are from the reweighted ones.
     """
 
-    z: Float[Array, "n d"]
-    log_ratio: Float[Array, " n"]
-    log_weights: Float[Array, " n"]
-    khat: Float[Array, ""]
-    ess: Float[Array, ""]
-    elbo: Float[Array, ""]
-    elbo_error: Float[Array, ""]
-    bound: Float[Array, ""]
-    bound_error: Float[Array, ""]
-    log_evidence: Float[Array, ""]
-    shift: Float[Array, ""]
-    width: Float[Array, ""]
-    undefined: Float[Array, ""]
+    z: np.ndarray
+    log_ratio: np.ndarray
+    log_weights: np.ndarray
+    khat: float
+    ess: float
+    elbo: float
+    elbo_error: float
+    bound: float
+    bound_error: float
+    log_evidence: float
+    shift: float
+    width: float
+    undefined: float
 
 
 @eqx.filter_jit
@@ -49,39 +48,37 @@ def _draw(key: PRNGKey, q: Density, target: Any, num_draws: int) -> tuple[Array,
     return z, jax.lax.map(target.log_density, z, batch_size=min(500, num_draws)) - log_q
 
 
-@eqx.filter_jit
-def summarise(z: Float[Array, "n d"], log_ratio: Float[Array, " n"]) -> Weights:
-    """Smooth the weights of draws z with log p(z) - log q(z), and sum them up; n is a multiple of 100."""
-    from blackjax.diagnostics import psis_weights
-
+def summarise(z: np.ndarray, log_ratio: np.ndarray) -> Weights:
+    """Smooth the weights of draws z (n, d) with log p(z) - log q(z) (n,), and sum them up; n is a multiple of 100."""
     n = len(log_ratio)
-    undefined = jnp.mean(jnp.isnan(log_ratio))
-    log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
-    usable: Bool[Array, ""] = jnp.any(jnp.isfinite(log_ratio)) & ~jnp.any(log_ratio == jnp.inf)
-    safe = jnp.where(usable, log_ratio, 0.0)
-    largest = jnp.max(safe)
-    floor = largest + math.log(float(jnp.finfo(safe.dtype).tiny))  # PSIS wants finite ratios
-    log_weights, khat = psis_weights(jnp.maximum(safe, floor))
-    # weights that differ by rounding alone have no tail to fit
-    equal = largest - jnp.min(safe) < 1e4 * jnp.finfo(safe.dtype).eps * (1 + jnp.abs(largest))
-    weights = jnp.exp(log_weights)
-    mean_w, mean_q = weights @ z, jnp.mean(z, 0)
-    sd_w, sd_q = jnp.sqrt(weights @ (z - mean_w) ** 2), jnp.std(z, 0)
-    batches = jax.nn.logsumexp(log_ratio.reshape(-1, BATCH), axis=1) - math.log(BATCH)
+    undefined = float(np.mean(np.isnan(log_ratio)))
+    log_ratio = np.where(np.isnan(log_ratio), -np.inf, log_ratio)
+    if not np.any(np.isfinite(log_ratio)) or np.any(log_ratio == np.inf):
+        bad = {"khat": math.inf, "ess": 0.0, "shift": math.inf, "width": math.inf, "undefined": undefined}
+        unknown = dict.fromkeys(("elbo", "elbo_error", "bound", "bound_error", "log_evidence"), -math.inf)
+        return Weights(z=z, log_ratio=log_ratio, log_weights=np.full(n, -math.log(n)), **bad, **unknown)
+    log_weights, khat = smooth(log_ratio)
+    weights = np.exp(log_weights)
+    mean_w, mean_q = weights @ z, np.mean(z, 0)
+    sd_w, sd_q = np.sqrt(weights @ (z - mean_w) ** 2), np.std(z, 0)
+    batches = np.logaddexp.reduce(log_ratio.reshape(-1, BATCH), axis=1) - math.log(BATCH)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shift, width = np.abs(mean_w - mean_q) / sd_w, np.abs(np.log(sd_q / sd_w))
+    finite = bool(np.all(np.isfinite(log_ratio)))
     return Weights(
-        z,
-        log_ratio,
-        log_weights,
-        jnp.where(usable, jnp.where(equal, 0.0, khat), jnp.inf),
-        jnp.where(usable, 1.0 / jnp.sum(weights**2), 0.0),
-        jnp.mean(log_ratio),
-        jnp.std(log_ratio) / math.sqrt(n),
-        jnp.mean(batches),
-        jnp.std(batches) / math.sqrt(len(batches)),
-        jax.nn.logsumexp(log_ratio) - math.log(n),
-        jnp.where(usable, jnp.max(jnp.abs(mean_w - mean_q) / sd_w), jnp.inf),
-        jnp.where(usable, jnp.max(jnp.abs(jnp.log(sd_q / sd_w))), jnp.inf),
-        undefined,
+        z=z,
+        log_ratio=log_ratio,
+        log_weights=log_weights,
+        khat=khat,
+        ess=float(1 / np.sum(weights**2)),
+        elbo=float(np.mean(log_ratio)),
+        elbo_error=float(np.std(log_ratio) / math.sqrt(n)) if finite else math.inf,
+        bound=float(np.mean(batches)),
+        bound_error=float(np.std(batches) / math.sqrt(len(batches))) if np.all(np.isfinite(batches)) else math.inf,
+        log_evidence=float(np.logaddexp.reduce(log_ratio) - math.log(n)),
+        shift=float(np.max(np.nan_to_num(shift, nan=np.inf))),
+        width=float(np.max(np.nan_to_num(width, nan=np.inf))),
+        undefined=undefined,
     )
 
 
@@ -91,15 +88,15 @@ def weigh(key: PRNGKey, q: Density, target: Any, num_draws: int = NUM_DRAWS) -> 
     A draw where log p is NaN or -inf has weight zero; the share of NaN is reported. Cost: `num_draws` densities.
     Source: Vehtari, Simpson, Gelman, Yao, Gabry (2024).
     """
-    return summarise(*_draw(key, q, target, num_draws))
+    return summarise(*map(np.asarray, _draw(key, q, target, num_draws)))
 
 
 def weigh_more(key: PRNGKey, q: Density, target: Any, first: Weights, times: int) -> Weights:
-    """`first` pooled with `times` further batches of as many draws, by the programs that made it."""
+    """`first` pooled with `times` further batches of as many draws, by the program that made it."""
     n = len(first.log_ratio)
-    batches = [_draw(jax.random.fold_in(key, i), q, target, n) for i in range(times)]
+    batches = [map(np.asarray, _draw(jax.random.fold_in(key, i), q, target, n)) for i in range(times)]
     z, log_ratio = (np.concatenate(parts) for parts in zip((first.z, first.log_ratio), *batches, strict=True))
-    return summarise(jnp.asarray(z), jnp.asarray(log_ratio))
+    return summarise(z, log_ratio)
 
 
 def khat_threshold(num_draws: int) -> float:
@@ -110,7 +107,7 @@ def khat_threshold(num_draws: int) -> float:
 def weight_checks(weights: Weights, resampled: bool) -> Certificate:
     """Checks on the weights of fresh draws; `resampled`: of draws that the posterior reweights (moments then hold)."""
     n = len(weights.log_ratio)
-    khat, ess = float(weights.khat), float(weights.ess)
+    khat, ess = weights.khat, weights.ess
     limit = khat_threshold(n)
     tail = 3 * math.sqrt(n)
     checks = [
@@ -141,7 +138,7 @@ def weight_checks(weights: Weights, resampled: bool) -> Certificate:
         ),
     ]
     limit_shift, limit_width = (GROSS_SHIFT, GROSS_WIDTH) if resampled else (MAX_SHIFT, MAX_WIDTH)
-    shift, width = float(weights.shift), float(weights.width)
+    shift, width = weights.shift, weights.width
     error = 1 / math.sqrt(max(ess, 1.0))
     checks += [
         Check(
@@ -169,20 +166,20 @@ def weight_checks(weights: Weights, resampled: bool) -> Certificate:
             "ten per cent, within which quantiles are of use",
         ),
     ]
-    if float(weights.undefined) > 0.01:
-        share = float(weights.undefined)
+    if weights.undefined > 0.01:
+        share = weights.undefined
         words = f"The log density is NaN at {100 * share:.1f} % of the draws."
         advice = "Find the operation that gives NaN (log of a negative number, overflow) and mend the model."
         checks.append(Check("log density defined", share, 0.0, 0.01, False, "", True, words, advice))
-    elbo = float(weights.elbo)
+    elbo = weights.elbo
     finite = math.isfinite(elbo)
     return Certificate(
         tuple(checks),
         khat,
         ess,
         elbo if finite else None,
-        float(weights.elbo_error) if finite else None,
-        float(weights.bound) if math.isfinite(float(weights.bound)) else None,
+        weights.elbo_error if finite else None,
+        weights.bound if math.isfinite(weights.bound) else None,
         None,
         n,
     )

@@ -26,6 +26,14 @@ _sample_many = eqx.filter_jit(sample_many)
 _log_prob_many = eqx.filter_jit(lambda q, z: jax.vmap(q.log_prob)(z))
 
 
+@eqx.filter_jit
+def _resample(key: PRNGKey, z: Float[Array, "m d"], log_weights: Float[Array, " m"], n: int) -> Float[Array, "n d"]:
+    points = (jnp.arange(n) + jax.random.uniform(key)) / n
+    cumulative = jnp.cumsum(jnp.exp(log_weights))
+    chosen = jnp.searchsorted(cumulative / cumulative[-1], points)
+    return z[jnp.minimum(chosen, z.shape[0] - 1)]
+
+
 class Posterior(eqx.Module):
     """An approximate posterior over z in R^d, read as named draws in the supports of the model.
 
@@ -122,12 +130,8 @@ class WeightedPosterior(Posterior):
     proposal: Density | None = None
 
     def sample_z(self, key: PRNGKey, n: int) -> Float[Array, "n d"]:
-        """Systematic resampling: each draw appears n w_i times up to one, in random order."""
-        key_offset, key_order = jax.random.split(key)
-        points = (jnp.arange(n) + jax.random.uniform(key_offset)) / n
-        cumulative = jnp.cumsum(jnp.exp(self.log_weights))
-        chosen = jnp.searchsorted(cumulative / cumulative[-1], points)
-        return self.z[jax.random.permutation(key_order, jnp.minimum(chosen, self.z.shape[0] - 1))]
+        """Systematic resampling: each draw appears n w_i times up to one, in the order of the draws."""
+        return _resample(key, self.z, self.log_weights, n)
 
     def mean_and_cov(self) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
         weights = jnp.exp(self.log_weights)
