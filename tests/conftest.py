@@ -1,5 +1,6 @@
 """Double precision, a compilation cache that outlives the process, and checked shapes and types for every test."""
 
+import os
 from pathlib import Path
 
 import jax
@@ -19,3 +20,14 @@ install_import_hook("jensen", "tests.typecheck.check")
 def key(request):
     """Five keys in turn: a new seed must never be the cure for a red test."""
     return jax.random.key(request.param)
+
+
+DATA = Path(os.environ.get("JENSEN_DATA", "/nonexistent"))
+NEEDS_DATA = {"targets/test_posteriordb.py": DATA / "posteriordb" / "reference_draws.npz"}
+
+# tests against outside data that is not there are not collected; the header says which
+collect_ignore = [test for test, data in NEEDS_DATA.items() if not data.exists()]
+
+
+def pytest_report_header():
+    return [f"left out, for JENSEN_DATA has no {NEEDS_DATA[test].name}: {test}" for test in collect_ignore]

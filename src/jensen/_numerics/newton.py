@@ -7,9 +7,8 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
-
-from jensen.core import PRNGKey
 
 LOST = 1e7  # damping at which no step of any size was acceptable
 
@@ -62,7 +61,7 @@ def start_climb(z: Float[Array, " d"]) -> Climb:
     return Climb(z, lowest, jnp.zeros(d, dtype), -jnp.eye(d, dtype=dtype), jnp.asarray(1e-2, dtype), lowest)
 
 
-def newton_step(key: PRNGKey, fn: Function, climb: Climb) -> tuple[Climb, Float[Array, ""]]:
+def newton_step(fn: Function, climb: Climb) -> tuple[Climb, Float[Array, ""]]:
     """One damped step of ascent, z + (|H| + lambda max|H|)^-1 g, and the Newton decrement sqrt(g^T |H|^-1 g) before it.
 
     |H| has the absolute eigenvalues of the Hessian, so that every direction is one of ascent; the damping lambda makes
@@ -79,7 +78,7 @@ def newton_step(key: PRNGKey, fn: Function, climb: Climb) -> tuple[Climb, Float[
     slope = vectors.T @ climb.gradient
     started = climb.value > jnp.finfo(climb.value.dtype).min
     decrement = jnp.where(started, jnp.sqrt(jnp.sum(slope**2 / size)), jnp.inf)
-    elbo = jnp.where(started, _local_elbo(key, fn, climb.z, size, vectors), climb.elbo)
+    elbo = jnp.where(started, _local_elbo(fn, climb.z, size, vectors), climb.elbo)
     elbo = jnp.where(elbo > climb.elbo, elbo, climb.elbo)
     z = climb.z + vectors @ (slope / (size + climb.damping * jnp.max(size)))
     value, gradient, hessian = value_gradient_hessian(fn, z)
@@ -92,11 +91,15 @@ def newton_step(key: PRNGKey, fn: Function, climb: Climb) -> tuple[Climb, Float[
 
 
 def _local_elbo(
-    key: PRNGKey, fn: Function, z: Float[Array, " d"], size: Float[Array, " d"], vectors: Float[Array, "d d"]
+    fn: Function, z: Float[Array, " d"], size: Float[Array, " d"], vectors: Float[Array, "d d"]
 ) -> Float[Array, ""]:
-    """E log p - E log q for q = N(z, V diag(size)^-1 V^T), by draws in antithetic pairs; NaN where p is not finite."""
-    half = jax.random.normal(key, (ELBO_DRAWS // 2, z.shape[0]), z.dtype)
-    noise = jnp.concatenate([half, -half])
+    """E log p - E log q for q = N(z, V diag(size)^-1 V^T), by antithetic draws; NaN where p is not finite.
+
+    The noise is the same at every call, a constant of the program: random numbers in the loop would double its
+    compilation, and one set of draws is as good as another where none is chosen for its result.
+    """
+    half = np.random.default_rng(0).normal(size=(ELBO_DRAWS // 2, z.shape[0]))
+    noise = jnp.asarray(np.concatenate([half, -half]), z.dtype)
     draws = z + (noise / jnp.sqrt(size)) @ vectors.T
     minus_log_q = 0.5 * jnp.sum(noise**2 + math.log(2 * math.pi) - jnp.log(size), axis=1)
     return jnp.mean(jax.vmap(fn)(draws) + minus_log_q)

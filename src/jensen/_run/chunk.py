@@ -20,7 +20,7 @@ from jensen.core import (
     finite_starts,
     stream,
 )
-from jensen.core.random import BATCH, INIT, STEP
+from jensen.core.random import BATCH, INIT, START, STEP
 
 NUM_STARTS = 8  # lanes of the search for a first point of finite density
 TRIES = 8  # rounds of it
@@ -29,14 +29,13 @@ TRIES = 8  # rounds of it
 @eqx.filter_jit
 def begin(algorithm: Algorithm, target: Any, key: PRNGKey, start: Any) -> tuple[Any, Bool[Array, ""], Any]:
     """(first state, whether a point of finite density was found, that point or None)."""
-    key_start, key_init = jax.random.split(stream(key, INIT))
     exact = target.exact if isinstance(target, Noisy) else target
     ok, point = jnp.asarray(True), None
     if start is None:
-        points, _, ok = finite_starts(key_start, exact, NUM_STARTS, TRIES)
+        points, _, ok = finite_starts(stream(key, START), exact, NUM_STARTS, TRIES)
         point = points[0]
         start = PointPosterior(exact.space, point, points[1:])
-    return _strong(algorithm.init(key_init, exact, start)), ok, point
+    return _strong(algorithm.init(stream(key, INIT), exact, start)), ok, point
 
 
 def _strong(tree: Any) -> Any:

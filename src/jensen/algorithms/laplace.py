@@ -70,8 +70,7 @@ class Laplace(Algorithm):
         return LaplaceState(jax.vmap(start_climb)(points), jnp.full(self.num_starts, 1e30, points.dtype))
 
     def step(self, key: PRNGKey, state: LaplaceState, target: Any, clock: Clock) -> tuple[LaplaceState, Step]:
-        keys = jax.random.split(key, self.num_starts)
-        climbs, decrement = jax.vmap(lambda k, c: newton_step(k, target.log_density, c))(keys, state.climbs)
+        climbs, decrement = jax.vmap(lambda c: newton_step(target.log_density, c))(state.climbs)
         done = jax.vmap(lambda climb, size: ended(climb, size, self.tolerance))(climbs, decrement)
         # infinite only before the first accepted step; finite, so that the loop's guard does not take it for a failure
         decrement = jnp.minimum(decrement, 1e30)

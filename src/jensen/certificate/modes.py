@@ -64,8 +64,7 @@ def search(key: PRNGKey, target: Any, num_starts: int = NUM_STARTS) -> Modes:
 
     def body(carry: Any) -> Any:
         i, climbs, _ = carry
-        keys = jax.random.split(jax.random.fold_in(key, i), num_starts)
-        return i + 1, *jax.vmap(lambda k, c: newton_step(k, target.log_density, c))(keys, climbs)
+        return i + 1, *jax.vmap(lambda c: newton_step(target.log_density, c))(climbs)
 
     _, climbs, decrements = jax.lax.while_loop(go_on, body, (jnp.zeros((), jnp.int32), climbs, decrements))
     return modes_of(climbs, decrements)

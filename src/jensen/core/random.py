@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
-INIT, STEP, BATCH, CERTIFY, RESTART, SEARCH, POSTERIOR = range(1, 8)
+INIT, STEP, BATCH, CERTIFY, RESTART, SEARCH, POSTERIOR, START = range(1, 9)
 
 PRNGKey = Key[Array, ""]
 
