@@ -26,8 +26,8 @@ def fit_generalised_pareto(exceedances: np.ndarray) -> tuple[float, float]:
 def smooth(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
     """(normalised smoothed log weights, Pareto k-hat) of log importance ratios, shape (n,), -inf for weight zero.
 
-    The min(n / 5, 3 sqrt n) largest ratios are replaced by quantiles of the generalised Pareto distribution that is
-    fitted to them. k-hat is 0 where the largest ratios are equal up to rounding, infinite where fewer than 5 are positive.
+    The min(n / 5, 3 sqrt n) largest ratios are replaced by quantiles of the generalised Pareto distribution fitted to
+    them. k-hat is 0 where the largest ratios are equal up to rounding, infinite where fewer than 5 are positive.
     Source: Vehtari, Simpson, Gelman, Yao, Gabry (2024), Algorithm 1.
     """
     n = len(log_ratio)

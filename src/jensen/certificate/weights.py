@@ -18,6 +18,7 @@ MAX_SHIFT = 0.1
 MAX_WIDTH = 0.1
 GROSS_SHIFT = 1.0  # weights may correct a density's moments, not move them altogether
 GROSS_WIDTH = 0.5
+LOOSE = "a limit of sanity: weights may correct a density, not move it altogether"
 
 
 class Weights(eqx.Module):
@@ -151,7 +152,7 @@ def weight_checks(weights: Weights, resampled: bool) -> Certificate:
             True,
             f"A mean of the approximation is {shift:.2f} posterior sd away from its importance-weighted value.",
             "Resample by the weights (jensen.fit does) or use a richer family.",
-            "a tenth of a posterior sd, as Yao, Vehtari, Simpson, Gelman (2018) aim for",
+            LOOSE if resampled else "a tenth of a posterior sd, as Yao, Vehtari, Simpson, Gelman (2018) aim for",
         ),
         Check(
             "moment width",
@@ -163,7 +164,7 @@ def weight_checks(weights: Weights, resampled: bool) -> Certificate:
             True,
             f"A spread of the approximation is {100 * math.expm1(width):.0f} % off its importance-weighted value.",
             "Resample by the weights (jensen.fit does) or use a richer family.",
-            "ten per cent, within which quantiles are of use",
+            LOOSE if resampled else "ten per cent, within which quantiles are of use",
         ),
     ]
     if weights.undefined > 0.01:
