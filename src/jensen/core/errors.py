@@ -17,7 +17,8 @@ class UnknownName(InputError, KeyError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        lowered = {k.lower(): k for k in known}
+        near = [lowered[n] for n in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.4)]
         if near:
             hint = "Did you mean " + " or ".join(repr(n) for n in near) + "?"
         else:
