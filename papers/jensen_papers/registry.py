@@ -7,7 +7,6 @@ import importlib.resources
 import json
 from pathlib import Path
 
-from jensen.core import InputError, UnknownName
 from jensen_papers.result import Result
 
 IMPLEMENTED = {"P031": ("forward-backward", "jensen_papers.vi.forward_backward")}
@@ -44,8 +43,12 @@ def find(slug: str) -> Paper:
     for paper in papers():
         if slug in (paper.slug, paper.id):
             if paper.slug is None:
+                from jensen.core import InputError
+
                 raise InputError(f"The claims of {paper.id} ({paper.title}) are not measured by this version")
             return paper
+    from jensen.core import UnknownName
+
     raise UnknownName("paper", slug, [paper.slug for paper in papers() if paper.slug])
 
 

@@ -80,8 +80,8 @@ def certify(
         parts = [chain_checks(posterior)]
         if modes is not None:
             z = batch(posterior.pooled)
-            log_evidence = gaussian_evidence(z, _log_density(target, z))
-            checks = draws_check(modes, z, log_evidence), evidence_check(modes, float(log_evidence))
+            log_evidence = float(gaussian_evidence(z, _log_density(target, z)))
+            checks = draws_check(modes, z, log_evidence), evidence_check(modes, log_evidence)
             parts.append(Certificate(checks))
         return merge(parts)
     return Certificate(())

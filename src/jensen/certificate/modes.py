@@ -33,13 +33,15 @@ class Modes(eqx.Module):
     arrived: Bool[Array, " k"]
     elbo: Float[Array, " k"]
 
-    def log_mass(self) -> Float[Array, " k"]:
-        """Laplace mass log p(z*) + d/2 log 2 pi - 1/2 log det(-H), -inf where the climb did not arrive."""
-        eigenvalues = jnp.linalg.eigvalsh(-self.hessian)
-        proper = self.arrived & jnp.all(eigenvalues > 0, axis=-1)
-        log_det = jnp.sum(jnp.log(jnp.where(eigenvalues > 0, eigenvalues, 1.0)), axis=-1)
-        mass = self.log_density + 0.5 * self.z.shape[1] * math.log(2 * math.pi) - 0.5 * log_det
-        return jnp.where(proper, mass, -jnp.inf)
+    def log_mass(self) -> np.ndarray:
+        """Laplace mass log p(z*) + d/2 log 2 pi - 1/2 log det(-H), shape (k,), -inf where the climb did not arrive."""
+        hessian = np.asarray(self.hessian)
+        finite = np.all(np.isfinite(hessian), axis=(1, 2))
+        eigenvalues = np.linalg.eigvalsh(np.where(finite[:, None, None], -hessian, 0.0))
+        proper = np.asarray(self.arrived) & np.all(eigenvalues > 0, axis=-1)
+        log_det = np.sum(np.log(np.where(eigenvalues > 0, eigenvalues, 1.0)), axis=-1)
+        mass = np.asarray(self.log_density) + 0.5 * self.z.shape[1] * math.log(2 * math.pi) - 0.5 * log_det
+        return np.where(proper, mass, -np.inf)
 
 
 def modes_of(climbs: Climb, decrement: Float[Array, " k"], tolerance: float = 0.1) -> Modes:
@@ -110,13 +112,13 @@ def evidence_check(modes: Modes, log_evidence: float) -> Check:
 
 
 @eqx.filter_jit
-def _at_modes(modes: Modes, q: Any) -> tuple[Array, Array, Array]:
-    return modes.log_mass(), jax.vmap(q.log_prob)(modes.z), modes.log_density
+def _log_prob(q: Any, z: Float[Array, "k d"]) -> Float[Array, " k"]:
+    return jax.vmap(q.log_prob)(z)
 
 
 def density_check(modes: Modes, q: Any, log_evidence: float) -> Check:
     """Fails if a mode holds over 1 % of the mass and q has less than a twentieth of the posterior's density there."""
-    mass, log_q, log_p = map(np.asarray, _at_modes(modes, q))
+    mass, log_q, log_p = modes.log_mass(), np.asarray(_log_prob(q, modes.z)), np.asarray(modes.log_density)
     share = np.exp(mass - np.logaddexp(mass, log_evidence))  # of what the posterior and this mode hold together
     missed = np.where(log_p - log_evidence - log_q > MIN_RATIO, share, 0.0)
     return _missed(float(np.max(np.nan_to_num(missed))), len(mass), "where the approximation has next to none")
@@ -130,18 +132,19 @@ def gaussian_evidence(z: Float[Array, "n d"], log_p: Float[Array, " n"]) -> Floa
     return jnp.mean(jnp.where(jnp.isfinite(log_p), log_p, 0.0)) + 0.5 * (d * (1 + math.log(2 * math.pi)) + log_det)
 
 
-@eqx.filter_jit
-def _draws_gap(modes: Modes, z: Float[Array, "n d"], log_evidence: Float[Array, ""]) -> Float[Array, ""]:
+def _draws_gap(modes: Modes, z: np.ndarray, log_evidence: float) -> float:
     d = z.shape[1]
     mass = modes.log_mass()
-    share = jnp.exp(mass - jnp.logaddexp(mass, log_evidence))
-    offsets = z[None] - modes.z[:, None]
-    distance = jnp.einsum("knd,kde,kne->kn", offsets, -modes.hessian, offsets)
+    share = np.exp(mass - np.logaddexp(mass, log_evidence))
+    offsets = z[None] - np.asarray(modes.z)[:, None]
+    distance = np.sum((offsets @ -np.asarray(modes.hessian)) * offsets, axis=-1)
     # a Gaussian at the mode has this distance below d + 5 sqrt(2 d) but for one draw in a million
-    near = jnp.mean(distance < d + 5 * jnp.sqrt(2.0 * d), axis=1)
-    return jnp.max(jnp.where(near < 0.05 * share, share, 0.0))
+    near = np.mean(distance < d + 5 * math.sqrt(2.0 * d), axis=1)
+    return float(np.max(np.where(near < 0.05 * share, share, 0.0)))
 
 
-def draws_check(modes: Modes, z: Float[Array, "n d"], log_evidence: Float[Array, ""]) -> Check:
+def draws_check(modes: Modes, z: Float[Array, "n d"], log_evidence: float) -> Check:
     """Fails if a mode holds over 1 % of the mass and fewer than a twentieth of its due draws are near."""
-    return _missed(float(_draws_gap(modes, z, log_evidence)), len(modes.log_density), "near which there are no draws")
+    return _missed(
+        _draws_gap(modes, np.asarray(z), log_evidence), len(modes.log_density), "near which there are no draws"
+    )
