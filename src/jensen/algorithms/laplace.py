@@ -72,11 +72,14 @@ class Laplace(Algorithm):
 
     def step(self, key: PRNGKey, state: LaplaceState, target: Any, clock: Clock) -> tuple[LaplaceState, Step]:
         climbs, decrement = jax.vmap(lambda c: newton_step(target.log_density, c))(state.climbs)
-        done = jax.vmap(lambda climb, size: ended(climb, size, self.tolerance))(climbs, decrement)
+        # in single precision rounding alone leaves a decrement of about a hundredth
+        floor = 30 * jnp.sqrt(jnp.finfo(decrement.dtype).eps)
+        tolerance = jnp.maximum(self.tolerance, floor).astype(decrement.dtype)
+        done = jax.vmap(lambda climb, size: ended(climb, size, tolerance))(climbs, decrement)
         # infinite only before the first accepted step; finite, so that the loop's guard does not take it for a failure
         decrement = jnp.minimum(decrement, 1e30)
         best = jnp.argmax(climbs.value)
-        code = jnp.where(decrement[best] < self.tolerance, StopCode.CONVERGED, StopCode.STUCK)
+        code = jnp.where(decrement[best] < tolerance, StopCode.CONVERGED, StopCode.STUCK)
         stop = jnp.where(jnp.all(done), code, StopCode.CONTINUE)
         return LaplaceState(climbs, decrement), make_step(-climbs.value[best], decrement[best], stop)
 
