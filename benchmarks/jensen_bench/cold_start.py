@@ -59,7 +59,7 @@ guide.sample_posterior(jax.random.key(1), result.params, sample_shape=(1000,))["
 
 
 def write_data(path: str) -> None:
-    """The standardised design with an intercept, and the labels; importing scikit-learn would cost each side seconds."""
+    """The standardised design with an intercept, and the labels; importing scikit-learn costs seconds."""
     from sklearn.datasets import load_breast_cancer
 
     x, y = load_breast_cancer(return_X_y=True)

@@ -101,5 +101,5 @@ def best_gaussian(climbs: Climb) -> Gaussian:
     mass = value - 0.5 * np.sum(np.log(precision), axis=-1)
     best = int(np.argmax(np.where(np.isfinite(mass), mass, -np.inf)))
     root = vectors[best] / np.sqrt(precision[best])  # root root^T = (-H)^-1
-    triangle = np.linalg.qr(root.T, mode="r").T
+    triangle = np.asarray(np.linalg.qr(root.T, mode="r")).T
     return Gaussian(jnp.asarray(z[best]), jnp.asarray(triangle * np.sign(np.diagonal(triangle))))
