@@ -102,6 +102,13 @@ def test_centred_schools_are_solved_or_not_certified():
     assert not (fit.certificate.passed and wrong), str(fit)
 
 
+def test_an_improper_posterior_is_not_certified():
+    flat = jn.targets.from_log_density(lambda z: -0.5 * (z[0] + z[1]) ** 2, jnp.zeros(2))
+    quick = tuple(rung for rung in LADDER if rung.name in ("Laplace", "Gaussian", "SMC"))
+    fit = jn.fit(flat, key=jax.random.key(0), ladder=quick)
+    assert not fit.certificate.passed, str(fit)
+
+
 def test_without_a_pass_the_best_attempt_comes_back_and_says_so():
     fit = jn.fit(Funnel(10), key=jax.random.key(0), ladder=LADDER[:1])
     assert not fit.certificate.passed

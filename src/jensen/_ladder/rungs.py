@@ -9,6 +9,7 @@ from jensen.families import FlowBuilder
 from jensen.families.bijective import Bijective
 
 BAD_KHAT = 1.0  # a Gaussian whose weights are worse (no finite mean) is no preconditioner: a flow is
+HESSIAN_DIMENSION = 500
 CHAINS = 4
 SMC_DIMENSION = 100
 DENSE = 50  # up to here the sampler learns a dense metric
@@ -16,7 +17,9 @@ DENSE = 50  # up to here the sampler learns a dense metric
 
 def _laplace(ascent: Ascent) -> Algorithm | None:
     d = ascent.target.space.dimension
-    return Laplace(num_starts=8 if d <= 50 else 4) if d <= MAX_DIMENSION else None
+    if d > HESSIAN_DIMENSION:
+        return None
+    return Laplace(num_starts=8 if d <= 50 else 4 if d <= MAX_DIMENSION else 2)
 
 
 def _mixture(ascent: Ascent) -> Algorithm | None:

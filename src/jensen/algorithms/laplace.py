@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from jensen._numerics.newton import Climb, ended, newton_step, start_climb
@@ -87,19 +86,16 @@ class Laplace(Algorithm):
         return DensityPosterior(space, best_gaussian(state.climbs))
 
 
+@eqx.filter_jit
 def best_gaussian(climbs: Climb) -> Gaussian:
-    """N(z*, (-H)^-1) at the climb of the largest Laplace mass log p(z*) - 1/2 log det(-H).
-
-    On the host: it runs once, and compiling it would take longer.
-    """
-    z, value, hessian = (np.asarray(a) for a in (climbs.z, climbs.value, climbs.hessian))
-    eigenvalues, vectors = np.linalg.eigh(-hessian)
-    largest = np.max(np.abs(eigenvalues), axis=-1, keepdims=True)
-    tiny = np.finfo(eigenvalues.dtype).eps * largest
+    """N(z*, (-H)^-1) at the climb of the largest Laplace mass log p(z*) - 1/2 log det(-H)."""
+    eigenvalues, vectors = jnp.linalg.eigh(-climbs.hessian)
+    largest = jnp.max(jnp.abs(eigenvalues), axis=-1, keepdims=True)
+    tiny = jnp.finfo(eigenvalues.dtype).eps * largest
     # a saddle or ridge has no spread of its own: lend it a wide but finite one
-    precision = np.where(eigenvalues > tiny, eigenvalues, np.maximum(np.abs(eigenvalues), 1e-6 * largest))
-    mass = value - 0.5 * np.sum(np.log(precision), axis=-1)
-    best = int(np.argmax(np.where(np.isfinite(mass), mass, -np.inf)))
-    root = vectors[best] / np.sqrt(precision[best])  # root root^T = (-H)^-1
-    triangle = np.asarray(np.linalg.qr(root.T, mode="r")).T
-    return Gaussian(jnp.asarray(z[best]), jnp.asarray(triangle * np.sign(np.diagonal(triangle))))
+    precision = jnp.where(eigenvalues > tiny, eigenvalues, jnp.maximum(jnp.abs(eigenvalues), 1e-6 * largest))
+    mass = climbs.value - 0.5 * jnp.sum(jnp.log(precision), axis=-1)
+    best = jnp.argmax(jnp.where(jnp.isfinite(mass), mass, -jnp.inf))
+    root = vectors[best] / jnp.sqrt(precision[best])  # root root^T = (-H)^-1
+    triangle = jnp.linalg.qr(root.T, mode="r").T
+    return Gaussian(climbs.z[best], triangle * jnp.sign(jnp.diagonal(triangle)))

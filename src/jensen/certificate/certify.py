@@ -15,6 +15,7 @@ from jensen.certificate.modes import (
     draws_check,
     evidence_check,
     gaussian_evidence,
+    proper_check,
     search,
 )
 from jensen.certificate.weights import NUM_DRAWS, Weights, weigh, weight_checks
@@ -83,6 +84,8 @@ def certify(
             log_evidence = float(gaussian_evidence(z, _log_density(target, z)))
             checks = draws_check(modes, z, log_evidence), evidence_check(modes, log_evidence)
             parts.append(Certificate(checks))
+            if posterior.independent:
+                parts.append(Certificate((proper_check(modes),)))
         return merge(parts)
     return Certificate(())
 

@@ -119,9 +119,29 @@ def _log_prob(q: Any, z: Float[Array, "k d"]) -> Float[Array, " k"]:
 def density_check(modes: Modes, q: Any, log_evidence: float) -> Check:
     """Fails if a mode holds over 1 % of the mass and q has less than a twentieth of the posterior's density there."""
     mass, log_q, log_p = modes.log_mass(), np.asarray(_log_prob(q, modes.z)), np.asarray(modes.log_density)
-    share = np.exp(mass - np.logaddexp(mass, log_evidence))  # of what the posterior and this mode hold together
+    share = np.exp(np.nan_to_num(mass - np.logaddexp(mass, log_evidence), nan=-np.inf))
     missed = np.where(log_p - log_evidence - log_q > MIN_RATIO, share, 0.0)
     return _missed(float(np.max(np.nan_to_num(missed))), len(mass), "where the approximation has next to none")
+
+
+def proper_check(modes: Modes) -> Check:
+    """Fails if no climb arrived at a proper maximum. For particles that were tempered from a proper reference.
+
+    Populations that start from one reference agree also where the target has no finite mass: an improper posterior
+    keeps the spread that it was begun with.
+    """
+    found = int(np.sum(np.isfinite(modes.log_mass())))
+    return Check(
+        "proper maximum",
+        float(found),
+        0.0,
+        1.0,
+        found >= 1,
+        "a posterior that is improper although it has a proper maximum (a flat tail)",
+        True,
+        "No climb arrived at a proper maximum: the posterior may be improper, which tempered particles cannot tell.",
+        "Give every unknown a proper prior, or use NUTS.",
+    )
 
 
 @eqx.filter_jit
@@ -135,7 +155,7 @@ def gaussian_evidence(z: Float[Array, "n d"], log_p: Float[Array, " n"]) -> Floa
 def _draws_gap(modes: Modes, z: np.ndarray, log_evidence: float) -> float:
     d = z.shape[1]
     mass = modes.log_mass()
-    share = np.exp(mass - np.logaddexp(mass, log_evidence))
+    share = np.exp(np.nan_to_num(mass - np.logaddexp(mass, log_evidence), nan=-np.inf))
     offsets = z[None] - np.asarray(modes.z)[:, None]
     distance = np.sum((offsets @ -np.asarray(modes.hessian)) * offsets, axis=-1)
     # a Gaussian at the mode has this distance below d + 5 sqrt(2 d) but for one draw in a million

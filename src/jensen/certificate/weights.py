@@ -60,10 +60,10 @@ def summarise(z: np.ndarray, log_ratio: np.ndarray) -> Weights:
         return Weights(z=z, log_ratio=log_ratio, log_weights=np.full(n, -math.log(n)), **bad, **unknown)
     log_weights, khat = smooth(log_ratio)
     weights = np.exp(log_weights)
-    mean_w, mean_q = weights @ z, np.mean(z, 0)
-    sd_w, sd_q = np.sqrt(weights @ (z - mean_w) ** 2), np.std(z, 0)
     batches = np.logaddexp.reduce(log_ratio.reshape(-1, BATCH), axis=1) - math.log(BATCH)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):  # an improper posterior has no moments: what is not finite fails its check
+        mean_w, mean_q = weights @ z, np.mean(z, 0)
+        sd_w, sd_q = np.sqrt(weights @ (z - mean_w) ** 2), np.std(z, 0)
         shift, width = np.abs(mean_w - mean_q) / sd_w, np.abs(np.log(sd_q / sd_w))
     finite = bool(np.all(np.isfinite(log_ratio)))
     return Weights(
@@ -162,7 +162,7 @@ def weight_checks(weights: Weights, resampled: bool) -> Certificate:
             width < limit_width,
             "",
             True,
-            f"A spread of the approximation is {100 * math.expm1(width):.0f} % off its importance-weighted value.",
+            f"A spread of the approximation is {100 * math.expm1(min(width, 20.0)):.0f} % off its reweighted value.",
             "Resample by the weights (jensen.fit does) or use a richer family.",
             LOOSE if resampled else "ten per cent, within which quantiles are of use",
         ),
