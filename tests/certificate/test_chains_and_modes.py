@@ -7,6 +7,7 @@ import pytest
 
 from jensen.certificate import certify, search
 from jensen.certificate.chains import chain_checks, diagnose
+from jensen.certificate.modes import evidence_check
 from jensen.core import DensityPosterior, DrawsPosterior, PointPosterior, real_space
 from jensen.families import Gaussian
 from jensen.targets import from_log_density
@@ -92,6 +93,17 @@ def test_laplace_mass_of_a_gaussian_is_its_evidence():
     modes = search(jax.random.key(0), from_log_density(lambda z: 1.5 - 2.0 * jnp.sum(z**2), jnp.zeros(3)))
     truth = 1.5 + 1.5 * np.log(np.pi / 2)
     np.testing.assert_allclose(modes.log_mass(), truth, rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_elbo_of_a_climb_is_the_evidence_of_a_gaussian_and_tells_missing_mass(seed):
+    modes = search(jax.random.key(seed), from_log_density(lambda z: 1.5 - 2.0 * jnp.sum(z**2), jnp.zeros(3)))
+    truth = 1.5 + 1.5 * np.log(np.pi / 2)
+    # truth - decrement^2 / 2 at every point of the climb, which ends below a decrement of 1e-3
+    assert truth - 5e-7 <= np.max(modes.elbo) <= truth + 1e-9
+    assert evidence_check(modes, truth).holds
+    assert not evidence_check(modes, truth - 2.1).holds
+    assert not evidence_check(modes, -np.inf).holds
 
 
 def test_a_point_is_never_certified():

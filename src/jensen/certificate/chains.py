@@ -89,12 +89,6 @@ def chain_checks(posterior: DrawsPosterior) -> Certificate:
     return Certificate(tuple(checks), ess=ess, num_draws=count * n)
 
 
-def pooled_log_density(log_density: Float[Array, " n"]) -> Float[Array, ""]:
-    """Mean of the finite log densities."""
-    finite = jnp.isfinite(log_density)
-    return jnp.sum(jnp.where(finite, log_density, 0.0)) / jnp.maximum(jnp.sum(finite), 1)
-
-
 def batch(values: jax.Array, size: int = 1000) -> jax.Array:
     """At most `size` rows, evenly spaced."""
     step = max(1, values.shape[0] // size)

@@ -95,7 +95,7 @@ def evidence_check(modes: Modes, log_evidence: float) -> Check:
     """
     elbos = np.asarray(modes.elbo)
     elbo = float(np.max(np.where(np.isfinite(elbos), elbos, -np.inf)))
-    excess = elbo - log_evidence
+    excess = float(elbo - log_evidence)
     return Check(
         "evidence elsewhere",
         excess,

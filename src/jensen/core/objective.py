@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 from jaxtyping import Array, Float
@@ -45,8 +45,3 @@ class Objective(eqx.Module):
     @abc.abstractmethod
     def loss(self, key: PRNGKey, q: Family, target: Any) -> Estimate:
         """The objective at q, in nats, with a surrogate for its gradient."""
-
-
-LOWER: str = "lower"
-UPPER: str = "upper"
-BoundDeclaration = ClassVar[str | None]

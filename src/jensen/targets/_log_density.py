@@ -7,7 +7,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from jensen.core import InputError, Space, Target
@@ -48,8 +47,3 @@ def from_log_density(fn: Any, example: Any, *args: Any) -> LogDensityTarget:
         shown = out.shape if isinstance(out, jax.ShapeDtypeStruct) else type(out).__name__
         raise InputError(f"fn must return a scalar log density, got {shown}: sum over rows inside fn")
     return target
-
-
-def ravel_example(example: Any) -> Float[Array, " d"]:
-    """The vector z of a PyTree with the structure of `example`, in the order that `from_log_density` uses."""
-    return ravel_pytree(example)[0].astype(jnp.result_type(float))
