@@ -7,7 +7,8 @@ goal for the run is at most 1.1.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -63,14 +64,15 @@ def bare(key, z0, x, y):
     return jax.lax.scan(step, (q, optimiser.init(q)), jnp.arange(STEPS))
 
 
-def timed(run, repeats: int = 5) -> tuple[float, float]:
-    """(seconds of the first call, best seconds of later ones)."""
-    times = []
+def timed(runs: Sequence[Callable[[Any], Any]], repeats: int = 10) -> list[tuple[float, float]]:
+    """(seconds of the first call, best seconds of later ones) of each of `runs`, which take turns."""
+    times: list[list[float]] = [[] for _ in runs]
     for i in range(repeats + 1):
-        began = time.perf_counter()
-        jax.block_until_ready(run(jax.random.key(i)))
-        times.append(time.perf_counter() - began)
-    return times[0], min(times[1:])
+        for run, taken in zip(runs, times, strict=True):
+            began = time.perf_counter()
+            jax.block_until_ready(run(jax.random.key(i)))
+            taken.append(time.perf_counter() - began)
+    return [(taken[0], min(taken[1:])) for taken in times]
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -84,8 +86,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     def ours(key):
         return drive(algorithm, target, key=key, steps=STEPS, start=start, chunk=STEPS).state
 
-    scan_first, scan_run = timed(lambda key: bare(key, start.z, x, y))
-    ours_first, ours_run = timed(ours)
+    (scan_first, scan_run), (ours_first, ours_run) = timed([lambda key: bare(key, start.z, x, y), ours])
     numbers = {
         "scan_first_s": scan_first,
         "ours_first_s": ours_first,

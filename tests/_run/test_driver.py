@@ -1,6 +1,7 @@
 """The loop's guard, limits and plateau, with small algorithms whose every step is known."""
 
 import time
+import types
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -115,6 +116,7 @@ def test_ctrl_c_keeps_the_state_so_far(monkeypatch):
     import jensen._run.driver as driver
 
     real, calls = driver.advance, []
+    double = types.SimpleNamespace(full=lambda *args: interrupted(*args))
 
     def interrupted(*args):
         calls.append(1)
@@ -122,7 +124,7 @@ def test_ctrl_c_keeps_the_state_so_far(monkeypatch):
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(driver, "advance", interrupted)
+    monkeypatch.setattr(driver, "advance", double)
     outcome = drive(Scripted(), TARGET, key=KEY, steps=1000)
     assert outcome.run.stop is StopCode.INTERRUPTED
     np.testing.assert_allclose(outcome.posterior.z, 200.0)

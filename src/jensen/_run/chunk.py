@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Int
 from jensen.core import (
     Algorithm,
     Clock,
+    Compiled,
     Noisy,
     PointPosterior,
     PRNGKey,
@@ -26,7 +27,7 @@ NUM_STARTS = 8  # lanes of the search for a first point of finite density
 TRIES = 8  # rounds of it
 
 
-@eqx.filter_jit
+@Compiled
 def begin(algorithm: Algorithm, target: Any, key: PRNGKey, start: Any) -> tuple[Any, Bool[Array, ""], Any]:
     """(first state, whether a point of finite density was found, that point or None)."""
     exact = target.exact if isinstance(target, Noisy) else target
@@ -48,7 +49,7 @@ def one_step(algorithm: Algorithm, key: PRNGKey, state: Any, target: Target, clo
     return algorithm.step(key, state, target, clock)
 
 
-@eqx.filter_jit
+@Compiled
 def advance(
     algorithm: Algorithm,
     target: Any,

@@ -138,7 +138,8 @@ class _Work:
         """Advance to the next multiple of `size` or of the window, record, and guard."""
         until = min(self.t + size, (self.t // WINDOW + 1) * WINDOW, self.total)
         start, end, total = (jnp.asarray(n, jnp.int32) for n in (self.t, until, self.total))
-        state, taken, code, records = advance(self.algorithm, target, self.state, key, (start, end, total), size)
+        go = advance.form(target, self.algorithm) if self.algorithm.brief else advance.full
+        state, taken, code, records = go(self.algorithm, target, self.state, key, (start, end, total), size)
         taken, code = int(taken), StopCode(int(code))
         self.state, self.t = state, self.t + taken
         self.records.append(jax.tree.map(lambda r: np.asarray(r)[:taken], records))

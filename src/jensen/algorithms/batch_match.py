@@ -67,6 +67,7 @@ class BatchMatch(Algorithm):
 
     needs: ClassVar[Any] = LogDensity
     gives: ClassVar[type] = DensityPosterior
+    brief: ClassVar[bool] = True
     exact: ClassVar[bool] = False
     batch_size: int = eqx.field(static=True, default=64)
     rate: Scalar = scalar_field(1.0)

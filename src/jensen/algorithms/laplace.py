@@ -11,6 +11,7 @@ from jensen._numerics.newton import Climb, ended, newton_step, start_climb
 from jensen.core import (
     Algorithm,
     Clock,
+    Compiled,
     DensityPosterior,
     LogDensity,
     PointPosterior,
@@ -52,6 +53,7 @@ class Laplace(Algorithm):
 
     needs: ClassVar[Any] = LogDensity
     gives: ClassVar[type] = DensityPosterior
+    brief: ClassVar[bool] = True
     num_starts: int = eqx.field(static=True, default=4)
     tolerance: Scalar = scalar_field(1e-3)  # Newton decrement, in posterior standard deviations
 
@@ -86,7 +88,7 @@ class Laplace(Algorithm):
         return DensityPosterior(space, best_gaussian(state.climbs))
 
 
-@eqx.filter_jit
+@Compiled
 def best_gaussian(climbs: Climb) -> Gaussian:
     """N(z*, (-H)^-1) at the climb of the largest Laplace mass log p(z*) - 1/2 log det(-H)."""
     eigenvalues, vectors = jnp.linalg.eigh(-climbs.hessian)

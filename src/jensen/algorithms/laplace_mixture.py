@@ -29,6 +29,7 @@ class LaplaceMixture(Algorithm):
 
     needs: ClassVar[Any] = LogDensity
     gives: ClassVar[type] = DensityPosterior
+    brief: ClassVar[bool] = True
     climb: Laplace = eqx.field(default_factory=lambda: Laplace(num_starts=16))
 
     @property

@@ -52,6 +52,7 @@ class Mode(Algorithm):
 
     needs: ClassVar[Any] = LogDensity
     gives: ClassVar[type] = PointPosterior
+    brief: ClassVar[bool] = True
     num_starts: int = eqx.field(static=True, default=4)
     memory: int = eqx.field(static=True, default=10)
     tolerance: Scalar = scalar_field(1e-6)

@@ -12,6 +12,7 @@ from jensen.algorithms._starts import start_points
 from jensen.core import (
     Algorithm,
     Clock,
+    Compiled,
     DensityPosterior,
     InputError,
     LogDensity,
@@ -189,7 +190,7 @@ def _walk(key: PRNGKey, path: Path, target: Any, num_draws: int, tolerance: Scal
     return Path(descent, q, moved, best, jnp.where(better, elbo, path.elbo), z, log_ratio, closing)
 
 
-@eqx.filter_jit
+@Compiled
 def _weigh(paths: Path) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
     from blackjax.diagnostics import psis_weights
 

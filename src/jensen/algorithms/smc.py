@@ -12,6 +12,7 @@ from jensen.algorithms._gaussian import start_gaussian
 from jensen.core import (
     Algorithm,
     Clock,
+    Compiled,
     DrawsPosterior,
     LogDensity,
     PointPosterior,
@@ -180,7 +181,7 @@ def _evaluate(target: Any, reference: Gaussian, u: Float[Array, "n d"]) -> Parti
     return Particles(u, *jax.vmap(jax.value_and_grad(pulled_back))(u))
 
 
-@eqx.filter_jit
+@Compiled
 def _draws(state: SMCState) -> Float[Array, "n d"]:
     return jax.vmap(state.reference.from_noise)(state.particles.u)
 

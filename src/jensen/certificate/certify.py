@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -22,6 +21,7 @@ from jensen.certificate.weights import NUM_DRAWS, Weights, weigh, weight_checks
 from jensen.core import (
     Certificate,
     Check,
+    Compiled,
     DensityPosterior,
     DrawsPosterior,
     InputError,
@@ -110,7 +110,7 @@ def certify_weights(posterior: Posterior, weights: Weights, q: Any, modes: Modes
     return merge(parts)
 
 
-@eqx.filter_jit
+@Compiled
 def _log_density(target: Any, z: Float[Array, "n d"]) -> Float[Array, " n"]:
     return jax.lax.map(target.log_density, z, batch_size=min(250, z.shape[0]))
 

@@ -2,19 +2,18 @@
 
 import math
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jensen.core import Certificate, Check, DrawsPosterior
+from jensen.core import Certificate, Check, Compiled, DrawsPosterior
 
 MAX_RHAT = 1.01
 MIN_ESS = 400.0
 MAX_DIVERGING = 0.001
 
 
-@eqx.filter_jit
+@Compiled
 def diagnose(chains: Float[Array, "chains n d"]) -> tuple[Float[Array, " d"], Float[Array, " d"], Float[Array, " d"]]:
     """(R-hat, bulk ESS, tail ESS) of each coordinate, rank-normalised and split. Vehtari et al. (2021)."""
     from blackjax.diagnostics import ess_bulk, ess_tail, rhat

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jensen._numerics.newton import Climb, ended, newton_step, start_climb
-from jensen.core import Check, PRNGKey
+from jensen.core import Check, Compiled, PRNGKey
 
 MAX_DIMENSION = 200  # Hessians of more coordinates are too dear for a check
 MAX_SHARE = 0.01
@@ -49,7 +49,7 @@ def modes_of(climbs: Climb, decrement: Float[Array, " k"], tolerance: float = 0.
     return Modes(climbs.z, climbs.value, climbs.hessian, decrement < tolerance, climbs.elbo)
 
 
-@eqx.filter_jit
+@Compiled
 def search(key: PRNGKey, target: Any, num_starts: int = NUM_STARTS) -> Modes:
     """Damped Newton from `num_starts` draws of `target.start`, half of them thrown five times as wide.
 
@@ -111,7 +111,7 @@ def evidence_check(modes: Modes, log_evidence: float) -> Check:
     )
 
 
-@eqx.filter_jit
+@Compiled
 def _log_prob(q: Any, z: Float[Array, "k d"]) -> Float[Array, " k"]:
     return jax.vmap(q.log_prob)(z)
 
@@ -144,7 +144,7 @@ def proper_check(modes: Modes) -> Check:
     )
 
 
-@eqx.filter_jit
+@Compiled
 def gaussian_evidence(z: Float[Array, "n d"], log_p: Float[Array, " n"]) -> Float[Array, ""]:
     """Mean log density of draws plus the entropy of a Gaussian of their covariance: at least E log p + H(p) = log Z."""
     d = z.shape[1]

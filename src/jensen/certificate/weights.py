@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jensen.certificate._pareto import smooth
-from jensen.core import Certificate, Check, Density, PRNGKey
+from jensen.core import Certificate, Check, Compiled, Density, PRNGKey
 
 NUM_DRAWS = 4000
 BATCH = 100  # draws of one importance-weighted bound
@@ -43,7 +43,7 @@ class Weights(eqx.Module):
     undefined: float
 
 
-@eqx.filter_jit
+@Compiled
 def _draw(key: PRNGKey, q: Density, target: Any, num_draws: int) -> tuple[Array, Array]:
     z, log_q = jax.vmap(q.sample_and_log_prob)(jax.random.split(key, num_draws))
     return z, jax.lax.map(target.log_density, z, batch_size=min(500, num_draws)) - log_q

@@ -2,6 +2,7 @@
 
 from jensen.core.algorithm import Algorithm, Clock, Step, StopCode, make_step
 from jensen.core.certificate import Certificate, Check, merge
+from jensen.core.compiled import Compiled
 from jensen.core.errors import (
     InputError,
     JensenError,
@@ -32,6 +33,7 @@ __all__ = [
     "Certificate",
     "Check",
     "Clock",
+    "Compiled",
     "Density",
     "DensityPosterior",
     "DrawsPosterior",

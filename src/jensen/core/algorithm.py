@@ -96,6 +96,7 @@ class Algorithm(eqx.Module):
     `needs`: the capability of targets that it asks for (a class of `jensen.core`, or a tuple of them). `gives`: the
     class of posterior that comes out, which decides the checks that can certify it. `default_steps`: steps of a run
     where the user gives none. `exact`: whether unbiased estimates of the log density (minibatches) will not do.
+    `brief`: whether a run takes some dozens of steps, so that compiling it in haste pays (see `Compiled`).
     `cooldown`: the last part of a run, as a fraction of it, in which steps shrink; when a plateau is met earlier, the
     loop goes on to that part.
 
@@ -106,6 +107,7 @@ class Algorithm(eqx.Module):
     needs: eqx.AbstractClassVar[Any]
     gives: eqx.AbstractClassVar[type]
     exact: ClassVar[bool] = True
+    brief: ClassVar[bool] = False
 
     @property
     def cooldown(self) -> float:

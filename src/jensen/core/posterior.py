@@ -1,6 +1,7 @@
 """Posteriors: what comes out of inference, on a space, with draws named and constrained as in the model."""
 
 import abc
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jensen.core.compiled import PASSES, Compiled
 from jensen.core.errors import InputError
 from jensen.core.family import Density, sample_many
 from jensen.core.random import PRNGKey, check_key
@@ -16,17 +18,17 @@ from jensen.core.space import Space
 _BLOCK = 1000  # rows constrained at once: bounds the memory of models with large deterministic sites
 
 
-@eqx.filter_jit
+@partial(Compiled, small=PASSES)
 def constrain_many(space: Space, z: Float[Array, "n d"]) -> dict[str, Array]:
     """`space.constrain` of each row."""
     return jax.lax.map(space.constrain, z, batch_size=min(_BLOCK, z.shape[0]))
 
 
-_sample_many = eqx.filter_jit(sample_many)
-_log_prob_many = eqx.filter_jit(lambda q, z: jax.vmap(q.log_prob)(z))
+_sample_many = Compiled(sample_many)
+_log_prob_many = Compiled(lambda q, z: jax.vmap(q.log_prob)(z))
 
 
-@eqx.filter_jit
+@partial(Compiled, small=PASSES)
 def _resample(key: PRNGKey, z: Float[Array, "m d"], log_weights: Float[Array, " m"], n: int) -> Float[Array, "n d"]:
     points = (jnp.arange(n) + jax.random.uniform(key)) / n
     cumulative = jnp.cumsum(jnp.exp(log_weights))

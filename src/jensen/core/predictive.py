@@ -3,17 +3,17 @@
 import math
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 
+from jensen.core.compiled import Compiled
 from jensen.core.posterior import Posterior
 from jensen.core.random import PRNGKey, check_key
 
 _MAX_VALUES = 20_000_000
 
 
-@eqx.filter_jit
+@Compiled
 def _predict_many(target: Any, keys: Any, z: Any) -> dict[str, Any]:
     return jax.lax.map(lambda pair: target.predict(*pair), (keys, z), batch_size=min(100, z.shape[0]))
 

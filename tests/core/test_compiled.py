@@ -1,0 +1,62 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jensen as jn
+from jensen.core.compiled import PASSES, WHILE, WORK, Compiled, density_work, haste
+
+
+def quadratic(z, scale):
+    return -0.5 * jnp.sum((z / scale) ** 2)
+
+
+def looped(z):
+    return -jax.lax.fori_loop(0, 50, lambda i, s: s + jnp.sum(z**2), jnp.zeros((), z.dtype))
+
+
+def unbounded(z):
+    return -jax.lax.while_loop(lambda s: s < 3.0, lambda s: s + 1 + jnp.sum(z**2) * 0, jnp.zeros((), z.dtype))
+
+
+def large(z, x):
+    return -jnp.sum(jnp.exp(x * z[0]) ** 2)
+
+
+def test_both_forms_give_the_same_value():
+    double = Compiled(lambda x: jnp.linalg.cholesky(x @ x.T + jnp.eye(4)).sum())
+    x = jax.random.normal(jax.random.key(0), (4, 4))
+    assert haste()  # this version of XLA knows the options
+    np.testing.assert_allclose(double.hasty(x), double.full(x), rtol=1e-5)
+    np.testing.assert_allclose(double(x), double.fn(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("small, hasty", [(10, False), (20_000, True), (PASSES, True)])
+def test_large_arrays_are_worth_a_good_program(small, hasty):
+    add = Compiled(lambda x: x + 1, small)
+    assert (add.form(jnp.zeros(100)) is add.hasty) == hasty
+
+
+def test_a_density_with_much_to_compute_is_worth_a_good_program():
+    program = Compiled(lambda target, z: target.log_density(z))
+    z = np.zeros(2)
+    light = jn.targets.from_log_density(quadratic, z, np.ones(2))
+    heavy = jn.targets.from_log_density(large, z, np.ones(WORK))
+    assert program.form(light) is program.hasty
+    assert program.form(heavy) is program.full
+    assert program.form({"key": (heavy,)}) is program.full
+
+
+def test_work_counts_loops_as_often_as_they_run():
+    z = np.zeros(2)
+    once = density_work(jn.targets.from_log_density(quadratic, z, np.ones(2)))
+    assert once < 20
+    assert 50 * 2 <= density_work(jn.targets.from_log_density(looped, z)) <= 50 * 20
+    assert density_work(jn.targets.from_log_density(unbounded, z)) >= WHILE
+
+
+def test_within_a_trace_it_is_the_function_itself():
+    square = Compiled(lambda x: jnp.sum(x**2))
+    x = jnp.arange(3.0)
+    np.testing.assert_allclose(jax.grad(square)(x), 2 * x)
+    np.testing.assert_allclose(jax.jit(lambda: square(x))(), 5.0)
