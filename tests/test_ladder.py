@@ -50,6 +50,24 @@ def table(seed, rows=60):
     return x, x @ np.array([1.0, -1.0, 0.5]) + rng.normal(size=rows)
 
 
+def counts(group, y, groups):
+    level, spread = numpyro.sample("level", dist.Normal(0, 2)), numpyro.sample("spread", dist.HalfNormal(1))
+    effect = numpyro.sample("effect", dist.Normal(0, 1).expand([groups]).to_event(1))
+    numpyro.sample("y", dist.Poisson(jnp.exp(level + spread * effect[group])), obs=y)
+
+
+def test_many_groups_go_from_the_mode_to_nuts_whatever_the_weights_say():
+    rng, groups = np.random.default_rng(0), 200
+    group = np.repeat(np.arange(groups), 3)
+    y = rng.poisson(np.exp(0.5 + 0.7 * rng.normal(size=groups)[group]))
+    fit = jn.fit(counts, group, y, groups, key=jax.random.key(0))
+    assert fit.certificate.passed, str(fit)
+    assert [run.algorithm for run in fit.runs] == ["Laplace", "NUTS"]
+    draws = fit.posterior.sample(jax.random.key(1), 2000)
+    for name, truth in (("level", 0.5), ("spread", 0.7)):
+        assert abs(np.mean(draws[name]) - truth) < 4 * np.std(draws[name])
+
+
 def test_a_numpyro_model_is_fitted_and_certified_on_the_first_rungs():
     fit = jn.fit(regression, *table(0), key=jax.random.key(0))
     assert fit.certificate.passed, str(fit)

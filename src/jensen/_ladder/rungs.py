@@ -1,6 +1,6 @@
 """The rungs, from cheap to dear."""
 
-from jensen._ladder.state import Ascent, Rung, khat_of
+from jensen._ladder.state import WEIGHED, Ascent, Rung, khat_of
 from jensen.algorithms import NUTS, BatchMatch, GradientVI, Laplace, LaplaceMixture, TemperedSMC
 from jensen.algorithms.nuts import Dense, Diagonal
 from jensen.certificate.modes import MAX_DIMENSION
@@ -27,11 +27,16 @@ def _mixture(ascent: Ascent) -> Algorithm | None:
 
 
 def _gaussian(ascent: Ascent) -> Algorithm | None:
-    return None if ascent.several_modes else BatchMatch()
+    algorithm = BatchMatch()
+    if ascent.several_modes or ascent.target.space.dimension > 2 * algorithm.batch_size:
+        return None
+    return algorithm
 
 
 def _flow(ascent: Ascent) -> Algorithm | None:
-    return None if ascent.several_modes else GradientVI(family=FlowBuilder(), learning_rate=3e-3)
+    if ascent.several_modes or ascent.target.space.dimension > WEIGHED:
+        return None
+    return GradientVI(family=FlowBuilder(), learning_rate=3e-3)
 
 
 def _smc(ascent: Ascent) -> Algorithm | None:
@@ -40,7 +45,9 @@ def _smc(ascent: Ascent) -> Algorithm | None:
 
 def _gaussian_sampler(ascent: Ascent) -> Algorithm | None:
     """NUTS in the coordinates of a Gaussian, where that is near enough to be of help."""
-    if ascent.best is None or khat_of(ascent.best) > BAD_KHAT:
+    if ascent.best is None:
+        return None
+    if ascent.target.space.dimension <= WEIGHED and khat_of(ascent.best) > BAD_KHAT:
         return None
     return _nuts(ascent, 0.95)
 

@@ -9,6 +9,7 @@ from jensen.certificate import Modes
 from jensen.core import Algorithm, Certificate, DensityPosterior, Posterior, Run, Target, WeightedPosterior
 
 USELESS_KHAT = 1.5  # a density whose weights are worse is no place to start from
+WEIGHED = 100  # dimensions up to which k-hat tells a good preconditioner from a bad one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +37,13 @@ class Ascent:
 
     @property
     def best(self) -> Attempt | None:
-        """The attempt whose density is the best start so far."""
-        useful = [
-            a for a in self.tried if khat_of(a) < USELESS_KHAT and not fails(a, "missed modes", "evidence elsewhere")
-        ]
+        """The attempt whose density is the best start so far: of highest ELBO, where weights have any moments at all.
+
+        Weights lose their moments with dimension, however near each coordinate is: above `WEIGHED` any finite ELBO
+        will do.
+        """
+        limit = USELESS_KHAT if self.target.space.dimension <= WEIGHED else np.inf
+        useful = [a for a in self.tried if khat_of(a) < limit and not fails(a, "missed modes", "evidence elsewhere")]
         return max(useful, key=lambda a: a.certificate.elbo or -np.inf) if useful else None
 
     @property
