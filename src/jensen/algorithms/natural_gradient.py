@@ -92,7 +92,9 @@ class NaturalGradientVI(Algorithm):
         settled = jnp.maximum(clock.t - (1 - self.settling) * total, 0.0)
         rate = jnp.minimum(self.rate, 2 / (settled + 2))
         residual = stationarity(q, gradient, hessian)
-        stop = jnp.where(residual < self.tolerance, StopCode.CONVERGED, StopCode.CONTINUE)
+        # rounding alone leaves about this much
+        floor = 100 * q.dimension * jnp.finfo(residual.dtype).eps
+        stop = jnp.where(residual < jnp.maximum(self.tolerance, floor), StopCode.CONVERGED, StopCode.CONTINUE)
         new = NaturalGradientState(natural_step(q, gradient, hessian, rate))
         return new, make_step(-q.entropy() - value, residual, stop)
 

@@ -55,7 +55,8 @@ class Compiled(Generic[P, R]):
     @functools.cached_property
     def hasty(self) -> Callable[P, R]:
         """The form that is compiled in haste."""
-        return eqx.filter_jit(self.fn, compiler_options=haste()) if haste() else self.full
+        make: Any = eqx.filter_jit
+        return make(self.fn, compiler_options=haste()) if haste() else self.full
 
     def form(self, *args: Any) -> Any:
         """The form that these arguments ask for."""

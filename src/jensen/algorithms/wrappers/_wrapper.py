@@ -25,6 +25,10 @@ class Wrapper(Algorithm):
         return self.algorithm.exact
 
     @property
+    def brief(self) -> bool:
+        return self.algorithm.brief
+
+    @property
     def default_steps(self) -> int:
         return self.algorithm.default_steps
 

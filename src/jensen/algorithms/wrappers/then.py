@@ -68,6 +68,10 @@ class Then(Algorithm):
         return self.first.exact or self.second.exact
 
     @property
+    def brief(self) -> bool:
+        return self.first.brief and self.second.brief
+
+    @property
     def default_steps(self) -> int:
         return self.first.default_steps + self.second.default_steps
 
