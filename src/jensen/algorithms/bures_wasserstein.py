@@ -1,38 +1,18 @@
 """Bures-Wasserstein gradient descent of the Kullback-Leibler divergence."""
 
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
-import equinox as eqx
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from jensen.algorithms._gaussian import lower_factor
-from jensen.algorithms._wasserstein import (
-    WassersteinState,
-    bound_curvature,
-    check_step_size,
-    report,
-    shrinking,
-    start_wasserstein,
-)
-from jensen.algorithms.derivatives import ExpectedDerivatives, HessianDraws
-from jensen.core import (
-    Algorithm,
-    Clock,
-    DensityPosterior,
-    LogDensity,
-    Posterior,
-    PRNGKey,
-    Scalar,
-    Space,
-    Step,
-    scalar_field,
-)
+from jensen.algorithms._wasserstein import WassersteinDescent
+from jensen.core import Scalar
 from jensen.families import Gaussian
 
 
-class BuresWassersteinGradient(Algorithm):
+class BuresWassersteinGradient(WassersteinDescent):
     """m <- m - eta E_q[grad V];  S <- M S M with M = I - eta (E_q[hess V] - S^-1).
 
     Gradient descent of KL(q || p) over Gaussians q = N(m, S) with V = -log p, entropy included: the explicit method to
@@ -51,43 +31,10 @@ class BuresWassersteinGradient(Algorithm):
     Source: Lambert, Chewi, Bach, Bonnabel and Rigollet (2022), Variational inference via Wasserstein gradient flows.
     """
 
-    needs: ClassVar[Any] = LogDensity
-    gives: ClassVar[type] = DensityPosterior
-    exact: ClassVar[bool] = False
-    derivatives: ExpectedDerivatives = HessianDraws()
-    step_size: Scalar = scalar_field(0.9)
-    settling: Scalar = scalar_field(0.5)
-    tolerance: Scalar = scalar_field(1e-9)
+    beyond: ClassVar[str] = "It may oscillate, and the run will not be called converged."
 
-    def __check_init__(self):
-        check_step_size(
-            "BuresWassersteinGradient", self.step_size, "It may oscillate, and the run will not be called converged."
-        )
-
-    @property
-    def default_steps(self) -> int:
-        return 500
-
-    @property
-    def cooldown(self) -> float:
-        return float(self.settling)
-
-    def init(self, key: PRNGKey, target: Any, start: Posterior) -> WassersteinState:
-        return start_wasserstein(start)
-
-    def step(self, key: PRNGKey, state: WassersteinState, target: Any, clock: Clock) -> tuple[WassersteinState, Step]:
-        q = state.q
-        value, gradient, hessian = self.derivatives.estimate(key, q, target)
-        bound = bound_curvature(state.curvature, hessian)
-        eta = self.step_size * shrinking(clock, self.settling) / bound
-        new = WassersteinState(descend(q, gradient, hessian, eta), bound)
-        return new, report(q, (value, gradient, hessian), new, self.step_size, self.tolerance)
-
-    def posterior(self, state: WassersteinState, draws: Any, space: Space) -> DensityPosterior:
-        return DensityPosterior(space, state.q)
-
-    def cautious(self) -> Self:
-        return eqx.tree_at(lambda a: a.step_size, self, 0.5 * self.step_size)
+    def move(self, q: Gaussian, gradient: Float[Array, " d"], hessian: Float[Array, "d d"], eta: Scalar) -> Gaussian:
+        return descend(q, gradient, hessian, eta)
 
 
 def descend(q: Gaussian, gradient: Float[Array, " d"], hessian: Float[Array, "d d"], eta: Scalar) -> Gaussian:

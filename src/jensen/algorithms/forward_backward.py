@@ -1,37 +1,17 @@
 """Forward-backward Gaussian variational inference."""
 
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jensen.algorithms._gaussian import lower_factor
-from jensen.algorithms._wasserstein import (
-    WassersteinState,
-    bound_curvature,
-    check_step_size,
-    report,
-    shrinking,
-    start_wasserstein,
-)
-from jensen.algorithms.derivatives import ExpectedDerivatives, HessianDraws
-from jensen.core import (
-    Algorithm,
-    Clock,
-    DensityPosterior,
-    LogDensity,
-    Posterior,
-    PRNGKey,
-    Scalar,
-    Space,
-    Step,
-    scalar_field,
-)
+from jensen.algorithms._wasserstein import WassersteinDescent
+from jensen.core import Scalar
 from jensen.families import Gaussian
 
 
-class ForwardBackward(Algorithm):
+class ForwardBackward(WassersteinDescent):
     """m <- m - eta E_q[grad V];  S <- 1/2 (F + 2 eta I + sqrt(F (F + 4 eta I))) where F = M S M.
 
     M = I - eta E_q[hess V]. Minimises KL(q || p) over Gaussians q = N(m, S) with V = -log p: a gradient step on E_q[V]
@@ -56,45 +36,10 @@ class ForwardBackward(Algorithm):
     the Bures-Wasserstein space.
     """
 
-    needs: ClassVar[Any] = LogDensity
-    gives: ClassVar[type] = DensityPosterior
-    exact: ClassVar[bool] = False
-    derivatives: ExpectedDerivatives = HessianDraws()
-    step_size: Scalar = scalar_field(0.9)
-    settling: Scalar = scalar_field(0.5)
-    tolerance: Scalar = scalar_field(1e-9)
+    beyond: ClassVar[str] = "Its fixed point has a wrong covariance, and the run will not be called converged."
 
-    def __check_init__(self):
-        check_step_size(
-            "ForwardBackward",
-            self.step_size,
-            "Its fixed point has a wrong covariance, and the run will not be called converged.",
-        )
-
-    @property
-    def default_steps(self) -> int:
-        return 500
-
-    @property
-    def cooldown(self) -> float:
-        return float(self.settling)
-
-    def init(self, key: PRNGKey, target: Any, start: Posterior) -> WassersteinState:
-        return start_wasserstein(start)
-
-    def step(self, key: PRNGKey, state: WassersteinState, target: Any, clock: Clock) -> tuple[WassersteinState, Step]:
-        q = state.q
-        value, gradient, hessian = self.derivatives.estimate(key, q, target)
-        bound = bound_curvature(state.curvature, hessian)
-        eta = self.step_size * shrinking(clock, self.settling) / bound
-        new = WassersteinState(backward(forward(q, gradient, hessian, eta), eta), bound)
-        return new, report(q, (value, gradient, hessian), new, self.step_size, self.tolerance)
-
-    def posterior(self, state: WassersteinState, draws: Any, space: Space) -> DensityPosterior:
-        return DensityPosterior(space, state.q)
-
-    def cautious(self) -> Self:
-        return eqx.tree_at(lambda a: a.step_size, self, 0.5 * self.step_size)
+    def move(self, q: Gaussian, gradient: Float[Array, " d"], hessian: Float[Array, "d d"], eta: Scalar) -> Gaussian:
+        return backward(forward(q, gradient, hessian, eta), eta)
 
 
 def forward(q: Gaussian, gradient: Float[Array, " d"], hessian: Float[Array, "d d"], eta: Scalar) -> Gaussian:

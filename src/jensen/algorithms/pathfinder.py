@@ -53,7 +53,48 @@ class PathfinderState(eqx.Module):
     paths: Path
 
 
-class Pathfinder(Algorithm):
+class Climbs(Algorithm):
+    """L-BFGS climbs from `num_paths` starts, each of which keeps its best local Gaussian: see `Pathfinder`."""
+
+    needs: ClassVar[Any] = LogDensity
+    num_paths: eqx.AbstractVar[int]
+    num_draws: eqx.AbstractVar[int]
+    memory: eqx.AbstractVar[int]
+    tolerance: eqx.AbstractVar[Scalar]
+
+    def __check_init__(self):
+        sizes = {name: getattr(self, name) for name in ("num_paths", "num_draws", "memory")}
+        good = min(sizes.values()) >= 1 and self.num_draws >= 2
+        require(good, f"{type(self).__name__} needs sizes of 1 or more and two draws or more, got {sizes}", InputError)
+
+    @property
+    def default_steps(self) -> int:
+        return 300
+
+    def init(self, key: PRNGKey, target: Any, start: Posterior) -> PathfinderState:
+        points = start_points(key, target, start, self.num_paths)
+        d, dtype = points.shape[1], points.dtype
+
+        def begin(z: Float[Array, " d"]) -> Path:
+            q = Gaussian(z, jnp.eye(d, dtype=dtype))  # which no draw has judged
+            lowest = jnp.asarray(jnp.finfo(dtype).min, dtype)
+            no = jnp.asarray(False)
+            none = jnp.broadcast_to(z, (self.num_draws, d))
+            return Path(start_descent(z, self.memory), q, no, q, lowest, none, jnp.zeros(self.num_draws, dtype), no)
+
+        return PathfinderState(jax.vmap(begin)(points))
+
+    def step(self, key: PRNGKey, state: PathfinderState, target: Any, clock: Clock) -> tuple[PathfinderState, Step]:
+        keys = jax.random.split(key, self.num_paths)
+        paths = jax.vmap(lambda key, path: _walk(key, path, target, self.num_draws, self.tolerance))(keys, state.paths)
+        stop = jnp.where(jnp.all(state.paths.closing), StopCode.CONVERGED, StopCode.CONTINUE)
+        best = jnp.argmax(paths.elbo)
+        known = paths.elbo[best] > jnp.finfo(paths.elbo.dtype).min
+        objective = jnp.where(known, -paths.elbo[best], jnp.nan)
+        return PathfinderState(paths), make_step(objective, jax.vmap(decrement)(paths.descent)[best], stop)
+
+
+class Pathfinder(Climbs):
     """q = argmax over the points z_k of an L-BFGS climb of the ELBO of N(z_k + H_k grad log p(z_k), H_k).
 
     H_k is the inverse Hessian that L-BFGS has gathered by its k-th point: a local Gaussian that costs no more
@@ -69,32 +110,18 @@ class Pathfinder(Algorithm):
     Source: Zhang, Carpenter, Gelman and Vehtari (2022), Pathfinder: parallel quasi-Newton variational inference.
     """
 
-    needs: ClassVar[Any] = LogDensity
     gives: ClassVar[type] = DensityPosterior
     num_paths: int = eqx.field(static=True, default=4)
     num_draws: int = eqx.field(static=True, default=20)
     memory: int = eqx.field(static=True, default=6)
     tolerance: Scalar = scalar_field(1e-4)
 
-    def __check_init__(self):
-        check_sizes(self)
-
-    @property
-    def default_steps(self) -> int:
-        return 300
-
-    def init(self, key: PRNGKey, target: Any, start: Posterior) -> PathfinderState:
-        return start_paths(self, key, target, start)
-
-    def step(self, key: PRNGKey, state: PathfinderState, target: Any, clock: Clock) -> tuple[PathfinderState, Step]:
-        return follow(self, key, state, target)
-
     def posterior(self, state: PathfinderState, draws: Any, space: Space) -> DensityPosterior:
         best = jnp.argmax(state.paths.elbo)
         return DensityPosterior(space, jax.tree.map(lambda leaf: leaf[best], state.paths.best))
 
 
-class MultiPathfinder(Algorithm):
+class MultiPathfinder(Climbs):
     """Draws z of the best Gaussian q_i of every path with weights w = p(z) / q_i(z), smoothed by PSIS and normalised.
 
     As `Pathfinder`, with `num_paths` climbs and `num_draws` draws a path kept: several modes, and shapes that no one
@@ -107,64 +134,15 @@ class MultiPathfinder(Algorithm):
     Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling.
     """
 
-    needs: ClassVar[Any] = LogDensity
     gives: ClassVar[type] = WeightedPosterior
     num_paths: int = eqx.field(static=True, default=8)
     num_draws: int = eqx.field(static=True, default=125)
     memory: int = eqx.field(static=True, default=6)
     tolerance: Scalar = scalar_field(1e-4)
 
-    def __check_init__(self):
-        check_sizes(self)
-
-    @property
-    def default_steps(self) -> int:
-        return 300
-
-    def init(self, key: PRNGKey, target: Any, start: Posterior) -> PathfinderState:
-        return start_paths(self, key, target, start)
-
-    def step(self, key: PRNGKey, state: PathfinderState, target: Any, clock: Clock) -> tuple[PathfinderState, Step]:
-        return follow(self, key, state, target)
-
     def posterior(self, state: PathfinderState, draws: Any, space: Space) -> WeightedPosterior:
         z, log_weights = _weigh(state.paths)
         return WeightedPosterior(space, z, log_weights)
-
-
-def check_sizes(algorithm: Any) -> None:
-    """Raise `InputError` for a size that is too small."""
-    sizes = {name: getattr(algorithm, name) for name in ("num_paths", "num_draws", "memory")}
-    good = min(sizes.values()) >= 1 and algorithm.num_draws >= 2
-    require(good, f"{type(algorithm).__name__} needs sizes of 1 or more and two draws or more, got {sizes}", InputError)
-
-
-def start_paths(algorithm: Any, key: PRNGKey, target: Any, start: Posterior) -> PathfinderState:
-    """Paths from the starting points; the first Gaussian about each is a standard one, which no draw has judged."""
-    points = start_points(key, target, start, algorithm.num_paths)
-    d, dtype, draws = points.shape[1], points.dtype, algorithm.num_draws
-
-    def begin(z: Float[Array, " d"]) -> Path:
-        q = Gaussian(z, jnp.eye(d, dtype=dtype))
-        lowest = jnp.asarray(jnp.finfo(dtype).min, dtype)
-        no = jnp.asarray(False)
-        none = jnp.broadcast_to(z, (draws, d))
-        return Path(start_descent(z, algorithm.memory), q, no, q, lowest, none, jnp.zeros(draws, dtype), no)
-
-    return PathfinderState(jax.vmap(begin)(points))
-
-
-def follow(algorithm: Any, key: PRNGKey, state: PathfinderState, target: Any) -> tuple[PathfinderState, Step]:
-    """One evaluation of every path's trial point and of the draws that judge its present Gaussian."""
-    keys = jax.random.split(key, algorithm.num_paths)
-    paths = jax.vmap(lambda key, path: _walk(key, path, target, algorithm.num_draws, algorithm.tolerance))(
-        keys, state.paths
-    )
-    stop = jnp.where(jnp.all(state.paths.closing), StopCode.CONVERGED, StopCode.CONTINUE)
-    best = jnp.argmax(paths.elbo)
-    known = paths.elbo[best] > jnp.finfo(paths.elbo.dtype).min
-    objective = jnp.where(known, -paths.elbo[best], jnp.nan)
-    return PathfinderState(paths), make_step(objective, jax.vmap(decrement)(paths.descent)[best], stop)
 
 
 def _walk(key: PRNGKey, path: Path, target: Any, num_draws: int, tolerance: Scalar) -> Path:
