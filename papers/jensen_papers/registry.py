@@ -9,7 +9,34 @@ from pathlib import Path
 
 from jensen_papers.result import Result
 
-IMPLEMENTED = {"P031": ("forward-backward", "jensen_papers.vi.forward_backward")}
+IMPLEMENTED = {
+    "P003": ("mixflow", "jensen_papers.vi.mixflow"),
+    "P031": ("forward-backward", "jensen_papers.vi.forward_backward"),
+    "P034": ("chi2-importance-sampling", "jensen_papers.vi.chi2_importance_sampling"),
+    "P037": ("sparse-rates", "jensen_papers.vi.sparse_rates"),
+    "P038": ("normalizing-flows", "jensen_papers.vi.normalizing_flows"),
+    "P040": ("acceptance-rejection", "jensen_papers.vi.acceptance_rejection"),
+    "P062": ("amortised-optimisation", "jensen_papers.vi.amortised_optimisation"),
+    "P067": ("implicit", "jensen_papers.vi.implicit"),
+    "P070": ("gradient-variance", "jensen_papers.vi.gradient_variance"),
+    "P072": ("programmable", "jensen_papers.vi.programmable"),
+    "P100": ("importance-weighted", "jensen_papers.vi.importance_weighted"),
+    "P102": ("tail-capacity", "jensen_papers.vi.tail_capacity"),
+    "P105": ("free-energy", "jensen_papers.vi.free_energy"),
+    "P127": ("kinetic-optimal-paths", "jensen_papers.vi.kinetic_optimal_paths"),
+    "P171": ("proper-losses", "jensen_papers.vi.proper_losses"),
+    "P218": ("multimarginal-interpolants", "jensen_papers.vi.multimarginal_interpolants"),
+    "P225": ("domain-counterfactuals", "jensen_papers.vi.domain_counterfactuals"),
+    "P237": ("path-gradients", "jensen_papers.vi.path_gradients"),
+    "P238": ("ivon", "jensen_papers.vi.ivon"),
+    "P264": ("f-divergence", "jensen_papers.vi.f_divergence"),
+    "P296": ("loss-calibrated", "jensen_papers.vi.loss_calibrated"),
+    "P319": ("prior-fitted-networks", "jensen_papers.vi.prior_fitted_networks"),
+    "P326": ("periodic-bayesian-flow", "jensen_papers.vi.periodic_bayesian_flow"),
+    "P353": ("data-emphasised", "jensen_papers.vi.data_emphasised"),
+    "P365": ("distribution-transformers", "jensen_papers.vi.distribution_transformers"),
+    "P366": ("harmonic-mean", "jensen_papers.vi.harmonic_mean"),
+}
 
 
 @dataclasses.dataclass(frozen=True)

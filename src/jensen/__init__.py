@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jensen import (
         algorithms,
+        amortised,
+        calibration,
         certificate,
         core,
         datasets,
@@ -30,6 +32,8 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "algorithms",
+    "amortised",
+    "calibration",
     "certificate",
     "core",
     "datasets",
@@ -63,6 +67,8 @@ __all__ = [
     "Run",
     "Target",
     "algorithms",
+    "amortised",
+    "calibration",
     "certificate",
     "certify",
     "core",

@@ -3,12 +3,17 @@
 `recovers` says what the algorithm must make of N(m, S) with d = 4: `EXACT` its moments to the square root of machine
 precision; `NOISY` its moments within the Monte Carlo error over runs; `DRAWS` its moments within five standard errors
 of effectively `n` draws; `ROUGH` a density within one nat; `MEAN_FIELD` its mean and the variances 1 / diag(S^-1) of
-the best factorised Gaussian; `MODE` its mode.
+the best factorised Gaussian; `NOISY_MEAN_FIELD` these within the Monte Carlo error over runs; `MODE` its mode.
 """
 
 import dataclasses
 import enum
 from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
 
 from jensen import algorithms, families
 from jensen.core import Algorithm
@@ -22,10 +27,11 @@ class Recovers(enum.Enum):
     DRAWS = enum.auto()
     ROUGH = enum.auto()
     MEAN_FIELD = enum.auto()
+    NOISY_MEAN_FIELD = enum.auto()
     MODE = enum.auto()
 
 
-EXACT, NOISY, DRAWS, ROUGH, MEAN_FIELD, MODE = Recovers
+EXACT, NOISY, DRAWS, ROUGH, MEAN_FIELD, NOISY_MEAN_FIELD, MODE = Recovers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,15 +43,34 @@ class Case:
     recovers: Recovers
 
 
+def guide() -> None:
+    """A program that holds every Gaussian over mu and log sigma: sigma given mu."""
+    tril = dist.constraints.lower_cholesky
+    of_mu = numpyro.param("tril of mu", 0.5 * jnp.eye(2), constraint=tril)
+    mu = numpyro.sample("mu", dist.MultivariateNormal(numpyro.param("mean of mu", jnp.zeros(2)), scale_tril=of_mu))
+    mean = numpyro.param("mean of sigma", jnp.zeros(2)) + numpyro.param("slope", jnp.zeros((2, 2))) @ mu
+    of_sigma = numpyro.param("tril of sigma", 0.5 * jnp.eye(2), constraint=tril)
+    log_sigma = dist.MultivariateNormal(mean, scale_tril=of_sigma)
+    numpyro.sample("sigma", dist.TransformedDistribution(log_sigma, dist.transforms.ExpTransform()))
+
+
 CASES: dict[str, Case] = {
     "Averaged": Case(lambda: algorithms.Averaged(algorithms.Laplace()), 30, EXACT),
     "BatchMatch": Case(lambda: algorithms.BatchMatch(), 100, EXACT),
     "BestSoFar": Case(lambda: algorithms.BestSoFar(algorithms.Laplace()), 30, EXACT),
     "GradientVI": Case(lambda: algorithms.GradientVI(learning_rate=0.05), 1500, NOISY),
+    "GradientVI of a program": Case(
+        lambda: algorithms.GradientVI(family=families.program(guide), learning_rate=0.05), 1500, NOISY
+    ),
+    "GradientVI mixture": Case(lambda: algorithms.GradientVI(families.Mixture(2), learning_rate=0.05), 1500, NOISY),
+    "GradientVI sparse precision": Case(
+        lambda: algorithms.GradientVI(families.Structured(np.ones((4, 4), bool)), learning_rate=0.05), 1500, NOISY
+    ),
     "BuresWassersteinGradient": Case(lambda: algorithms.BuresWassersteinGradient(), 400, EXACT),
     "FixedSampleVI": Case(lambda: algorithms.FixedSampleVI(), 100, MEAN_FIELD),
     "FixedSampleVI full rank": Case(lambda: algorithms.FixedSampleVI(family=families.FullRank()), 100, EXACT),
     "ForwardBackward": Case(lambda: algorithms.ForwardBackward(), 400, EXACT),
+    "IVON": Case(lambda: algorithms.IVON(learning_rate=0.3, curvature_rate=0.03, num_draws=8), 1000, NOISY_MEAN_FIELD),
     "Laplace": Case(lambda: algorithms.Laplace(), 30, EXACT),
     "LaplaceMixture": Case(lambda: algorithms.LaplaceMixture(), 30, EXACT),
     "Mode": Case(lambda: algorithms.Mode(), 100, MODE),

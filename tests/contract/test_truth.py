@@ -8,7 +8,7 @@ import scipy.stats
 
 from jensen.core import DensityPosterior
 from jensen.families import DiagonalGaussian, Gaussian, kl_gaussian
-from tests.contract.cases import CASES, DRAWS, EXACT, MEAN_FIELD, MODE, NOISY, ROUGH
+from tests.contract.cases import CASES, DRAWS, EXACT, MEAN_FIELD, MODE, NOISY, NOISY_MEAN_FIELD, ROUGH
 from tests.contract.helpers import fitted
 from tests.contract.target import correlated_gaussian
 
@@ -70,6 +70,17 @@ def test_recovers_the_best_factorised_gaussian(name):
     scale = 1 / np.sqrt(np.diag(np.linalg.inv(COV)))
     np.testing.assert_allclose(mean, MEAN, atol=1e-6)
     np.testing.assert_allclose(np.sqrt(np.diag(cov)), scale, rtol=1e-6)
+
+
+@cases(NOISY_MEAN_FIELD)
+def test_recovers_the_best_factorised_gaussian_within_its_own_noise(name):
+    """Mean and log scale over runs within their error (Student's t), which hides no error of a tenth in a scale."""
+    moments = [fitted(name, seed).posterior.mean_and_cov() for seed in range(RUNS)]
+    rows = np.stack([np.concatenate([mean, 0.5 * np.log(np.diag(cov))]) for mean, cov in moments])
+    truth = np.concatenate([MEAN, -0.5 * np.log(np.diag(np.linalg.inv(COV)))])
+    limit = scipy.stats.t.isf(FALSE_ALARM / 2, RUNS - 1) * rows.std(0, ddof=1) / np.sqrt(RUNS)
+    assert np.all(np.abs(rows.mean(0) - truth) < limit)
+    assert np.all(limit < 0.1)
 
 
 @cases(MODE)

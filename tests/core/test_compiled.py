@@ -31,7 +31,7 @@ def test_both_forms_give_the_same_value():
     np.testing.assert_allclose(double(x), double.fn(x), rtol=1e-5)
 
 
-@pytest.mark.parametrize("small, hasty", [(10, False), (20_000, True), (PASSES, True)])
+@pytest.mark.parametrize(("small", "hasty"), [(10, False), (20_000, True), (PASSES, True)])
 def test_large_arrays_are_worth_a_good_program(small, hasty):
     add = Compiled(lambda x: x + 1, small)
     assert (add.form(jnp.zeros(100)) is add.hasty) == hasty

@@ -88,6 +88,7 @@ def _formula(formula: str, data: str | None, family: str, priors: dict[str, Any]
 
 def _function(model: str, data: str | None) -> Loaded:
     from jensen.targets import from_numpyro
+    from jensen.targets.wrappers.enumerated import enumerated
 
     place, _, name = model.rpartition(":")
     fn = _import(Path(place), name)
@@ -103,7 +104,7 @@ def _function(model: str, data: str | None) -> Loaded:
         given = "no table was given (--data FILE)" if data is None else f"{data} has no such column"
         raise InputError(f"{name} needs {', '.join(map(repr, lacking))}, and {given}")
     record["model_sha256"] = hashlib.sha256(Path(place).read_bytes()).hexdigest()
-    return Loaded(from_numpyro(fn, **columns), model, record, {}, "")
+    return Loaded(enumerated(from_numpyro(fn, **columns)), model, record, {}, "")
 
 
 def _columns(data: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -19,6 +19,7 @@ from jensen.certificate import Modes, modes_of, search
 from jensen.certificate.modes import MAX_DIMENSION
 from jensen.core import Fit, InputError, PRNGKey, StopCode, Target, check_key, stream
 from jensen.core.random import RESTART, SEARCH
+from jensen.targets.wrappers.enumerated import enumerated
 
 
 def fit(
@@ -31,6 +32,8 @@ def fit(
     **kwargs: Any,
 ) -> Fit:
     """Fit a target, or a NumPyro model called with `*args` and `**kwargs`, and certify the result.
+
+    Discrete unknowns of finite support are summed out (`targets.Enumerated`); draws of them come with the posterior's.
 
     The rungs, each started from the best result before it: mode and Laplace; a mixture of Laplace approximations, if
     the first rung met several modes; a full-rank Gaussian by batch and match; NUTS preconditioned by it; a flow; NUTS
@@ -109,10 +112,10 @@ def _as_target(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tar
     if isinstance(model, Target):
         if args or kwargs:
             raise InputError("A target has its data already: pass data only with a NumPyro model")
-        return model
+        return enumerated(model)
     from jensen.targets import from_numpyro
 
-    return from_numpyro(model, *args, **kwargs)
+    return enumerated(from_numpyro(model, *args, **kwargs))
 
 
 def about(key: PRNGKey, target: Target) -> dict[str, Any]:

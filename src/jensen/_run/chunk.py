@@ -61,7 +61,9 @@ def advance(
     """Steps t0 .. min(t0 + size, until) - 1 of `total`, with `bounds` = (t0, until, total).
 
     Returns (state, steps taken, stop code, records with leading axis `size`). A step after which the state is not
-    finite is undone and ends the chunk with `NON_FINITE`; a step whose `stop` is not 0 is kept and ends it.
+    finite ends the chunk with `NON_FINITE` and is not counted, but its state is what comes out: the one before it is
+    had by another call up to there, which is rare and costs less than to keep both at every step. A step whose `stop`
+    is not 0 ends the chunk too.
     """
     t0, until, total = bounds
     arrays, rest = eqx.partition(state, eqx.is_array)
@@ -84,9 +86,8 @@ def advance(
         new, step = once(t0 + taken, arrays)
         finite = _all_finite(new)
         code = jnp.where(finite, step.stop, jnp.asarray(StopCode.NON_FINITE, jnp.int32))
-        arrays = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, arrays)
         records = jax.tree.map(lambda r, v: r.at[taken].set(v), records, step)
-        return arrays, taken + finite.astype(jnp.int32), code, records
+        return new, taken + finite.astype(jnp.int32), code, records
 
     zero = jnp.zeros((), jnp.int32)
     arrays, taken, code, records = jax.lax.while_loop(go_on, body, (arrays, zero, zero, records))

@@ -137,10 +137,13 @@ class _Work:
     def chunk(self, target: Any, key: PRNGKey, size: int) -> None:
         """Advance to the next multiple of `size` or of the window, record, and guard."""
         until = min(self.t + size, (self.t // WINDOW + 1) * WINDOW, self.total)
-        start, end, total = (jnp.asarray(n, jnp.int32) for n in (self.t, until, self.total))
+        start, end, total = jax.device_put(tuple(np.int32(n) for n in (self.t, until, self.total)))
         go = advance.form(target, self.algorithm) if self.algorithm.brief else advance.full
         state, taken, code, records = go(self.algorithm, target, self.state, key, (start, end, total), size)
-        taken, code = int(taken), StopCode(int(code))
+        code = StopCode(int(code))
+        if code is StopCode.NON_FINITE:  # back to the last finite state: the same steps without the one that failed
+            state = go(self.algorithm, target, self.state, key, (start, start + taken, total), size)[0]
+        taken = int(taken)
         self.state, self.t = state, self.t + taken
         self.records.append(jax.tree.map(lambda r: np.asarray(r)[:taken], records))
         if code is StopCode.NON_FINITE:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from jensen.algorithms.fixed_sample import FixedSampleVI
     from jensen.algorithms.forward_backward import ForwardBackward
     from jensen.algorithms.gradient_vi import GradientVI
+    from jensen.algorithms.ivon import IVON
     from jensen.algorithms.laplace import Laplace
     from jensen.algorithms.laplace_mixture import LaplaceMixture
     from jensen.algorithms.mode import Mode
@@ -34,6 +35,7 @@ _MODULES = {
     "GradientDraws": "derivatives",
     "GradientVI": "gradient_vi",
     "HessianDraws": "derivatives",
+    "IVON": "ivon",
     "Laplace": "laplace",
     "LaplaceMixture": "laplace_mixture",
     "Mode": "mode",
@@ -47,6 +49,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "IVON",
     "NUTS",
     "Averaged",
     "BatchMatch",

@@ -23,7 +23,8 @@ from jensen.core import (
     make_step,
     scalar_field,
 )
-from jensen.families import Builder, FullRank, Gaussian
+from jensen.families import Augmented, Builder, FullRank, Gaussian, GaussianMixture, ProgramFamily
+from jensen.gradient_estimators import PerSite, Reparameterisation, StratifiedStickingTheLanding
 from jensen.objectives import NegativeElbo
 
 PATIENCE = 10  # steps in a row with a gradient that is not finite before the step gives up
@@ -52,8 +53,9 @@ class GradientVI(Algorithm):
         family: a builder (`families.FullRank()`, `MeanField()`, `LowRank(rank)`, `FlowBuilder()`), begun at the
             starting
             posterior's Gaussian, or about a starting point with spread `scale`; or a family itself, trained from where
-            it is.
-        objective: what is made small; `NegativeElbo()` by default, 16 draws with the sticking-the-landing estimator.
+            it is. `families.program(guide)` also takes discrete unknowns.
+        objective: what is made small. Where None, `NegativeElbo` by 16 draws: with the sticking-the-landing estimator,
+            for a mixture over its components, for an augmented family `Reparameterisation`, for a program `PerSite`.
         learning_rate: Adam's step, about the change of a parameter a step; flows want 1e-3 to 5e-3.
 
     Takes minibatches. Cost: the gradients of the objective's draws a step; thousands of steps. Where p is nearly
@@ -69,12 +71,30 @@ class GradientVI(Algorithm):
     gives: ClassVar[type] = DensityPosterior
     exact: ClassVar[bool] = False
     family: Builder | Density = FullRank()
-    objective: Objective = NegativeElbo()
+    objective: Objective | None = None
     learning_rate: Scalar = scalar_field(0.02)
     warmup: Scalar = scalar_field(20.0)
     cooling: Scalar = scalar_field(0.3)
     clip: Scalar = scalar_field(10.0)
     scale: Scalar = scalar_field(0.1)
+
+    @property
+    def discrete(self) -> bool:
+        return self.family.discrete if isinstance(self.family, Builder) else isinstance(self.family, ProgramFamily)
+
+    def check(self, target: Any) -> None:
+        if isinstance(self.family, Builder):
+            self.family.check(target)
+
+    def aim(self, q: Any) -> Objective:
+        """The objective, or the one that suits the family q."""
+        if self.objective is not None:
+            return self.objective
+        if isinstance(q, ProgramFamily):
+            return NegativeElbo(PerSite())
+        if isinstance(q, Augmented):
+            return NegativeElbo(Reparameterisation())
+        return NegativeElbo(StratifiedStickingTheLanding()) if isinstance(q, GaussianMixture) else NegativeElbo()
 
     @property
     def default_steps(self) -> int:
@@ -87,7 +107,7 @@ class GradientVI(Algorithm):
     def init(self, key: PRNGKey, target: Any, start: Posterior) -> GradientState:
         d = target.space.dimension
         if isinstance(self.family, Builder):
-            q = self.family.build(key, starting_gaussian(start, self.scale))
+            q = self.family.build_for(key, target, starting_gaussian(start, self.scale))
         else:
             q = self.family
         if q.dimension != d:
@@ -103,7 +123,7 @@ class GradientVI(Algorithm):
         trainable, rest = state.q.partition()
 
         def surrogate(trainable: Any) -> tuple[Float[Array, ""], Any]:
-            estimate = self.objective.loss(key, eqx.combine(trainable, rest), target)
+            estimate = self.aim(state.q).loss(key, eqx.combine(trainable, rest), target)
             return estimate.surrogate, estimate
 
         gradient, estimate = jax.grad(surrogate, has_aux=True)(trainable)

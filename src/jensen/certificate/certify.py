@@ -46,8 +46,9 @@ def certify(
     error). Draws: R-hat, bulk and tail ESS, divergences. Both: modes found by climbing from other starting points (d <=
     200) must not lie where the posterior has no mass. A point: nothing can certify it, and the certificate says so.
 
-    No check sees a mode that neither draws nor climbs come near: `Certificate.blind_to` says so for each check that
-    ran.
+    Nothing looks for values of discrete unknowns that an approximation has missed, so that one over them is never
+    certified. No check sees a mode that neither draws nor climbs come near: `Certificate.blind_to` says so for each
+    check that ran.
 
     Args:
         posterior: what is to be certified.
@@ -71,8 +72,14 @@ def certify(
     posterior = _as_fitted(posterior)
     if isinstance(posterior, PointPosterior):
         return Certificate((_point_check(),))
+    if any(target.space.discrete):  # climbs go through R^d only
+        return merge([_checked(posterior, target, key, None, num_draws), Certificate((_whole_numbers_check(),))])
     if modes is None and d <= MAX_DIMENSION:
         modes = search(stream(key, SEARCH), target)
+    return _checked(posterior, target, key, modes, num_draws)
+
+
+def _checked(posterior: Posterior, target: Any, key: Any, modes: Modes | None, num_draws: int) -> Certificate:
     if isinstance(posterior, DensityPosterior | WeightedPosterior):
         q = posterior.q if isinstance(posterior, DensityPosterior) else posterior.proposal
         if q is not None:
@@ -113,6 +120,20 @@ def certify_weights(posterior: Posterior, weights: Weights, q: Any, modes: Modes
 @Compiled
 def _log_density(target: Any, z: Float[Array, "n d"]) -> Float[Array, " n"]:
     return jax.lax.map(target.log_density, z, batch_size=min(250, z.shape[0]))
+
+
+def _whole_numbers_check() -> Check:
+    return Check(
+        "missed whole numbers",
+        float(jnp.nan),
+        0.0,
+        0.0,
+        False,
+        "",
+        False,
+        "Nothing looked for values of the discrete unknowns that the approximation has missed.",
+        "Sum them out with targets.Enumerated, if they are few enough, or compare several runs by their ELBO.",
+    )
 
 
 def _point_check() -> Check:

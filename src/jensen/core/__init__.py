@@ -25,7 +25,7 @@ from jensen.core.posterior import (
 from jensen.core.random import PRNGKey, at_step, check_key, stream
 from jensen.core.result import Fit, History, Run
 from jensen.core.space import Program, Space, Variable, real_space
-from jensen.core.support import Support, interval, positive, real
+from jensen.core.support import Support, integer, interval, positive, real
 from jensen.core.target import LogDensity, Noisy, Rows, Target, check_needs, finite_starts
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "check_needs",
     "constrain_many",
     "finite_starts",
+    "integer",
     "interval",
     "make_step",
     "merge",

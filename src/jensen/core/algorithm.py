@@ -96,6 +96,7 @@ class Algorithm(eqx.Module):
     `needs`: the capability of targets that it asks for (a class of `jensen.core`, or a tuple of them). `gives`: the
     class of posterior that comes out, which decides the checks that can certify it. `default_steps`: steps of a run
     where the user gives none. `exact`: whether unbiased estimates of the log density (minibatches) will not do.
+    `discrete`: whether it takes targets with discrete unknowns.
     `brief`: whether a run takes some dozens of steps, so that compiling it in haste pays (see `Compiled`).
     `cooldown`: the last part of a run, as a fraction of it, in which steps shrink; when a plateau is met earlier, the
     loop goes on to that part.
@@ -107,6 +108,7 @@ class Algorithm(eqx.Module):
     needs: eqx.AbstractClassVar[Any]
     gives: eqx.AbstractClassVar[type]
     exact: ClassVar[bool] = True
+    discrete: ClassVar[bool] = False
     brief: ClassVar[bool] = False
 
     @property
@@ -118,6 +120,9 @@ class Algorithm(eqx.Module):
     def default_steps(self) -> int:
         """Number of steps that a run takes at most where none is given."""
         return 1000
+
+    def check(self, target: Any) -> None:
+        """Refuse at the door, before anything is traced, a target that the settings do not fit. Raises `InputError`."""
 
     @abc.abstractmethod
     def init(self, key: PRNGKey, target: Any, start: Posterior) -> Any:

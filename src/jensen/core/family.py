@@ -56,6 +56,10 @@ class Reparameterised(Density):
     def noise(self, key: PRNGKey) -> Any:
         """Noise eps, free of the family's parameters."""
 
+    def noise_many(self, key: PRNGKey, n: int) -> Any:
+        """Noise of `n` independent draws, leading axis n; override where one call of the generator makes it all."""
+        return jax.vmap(self.noise)(jax.random.split(key, n))
+
     @abc.abstractmethod
     def from_noise(self, eps: Any) -> Float[Array, " d"]:
         """z(eps), differentiable in the family's parameters."""

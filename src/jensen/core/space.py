@@ -67,6 +67,16 @@ class Space(eqx.Module):
         return sum(v.size for v in self.variables)
 
     @property
+    def discrete(self) -> tuple[bool, ...]:
+        """Of each coordinate of z, whether it holds a whole number."""
+        return tuple(v.support.discrete for v in self.variables for _ in range(v.size))
+
+    @property
+    def discrete_names(self) -> tuple[str, ...]:
+        """Names of the discrete unknowns."""
+        return tuple(v.name for v in self.variables if v.support.discrete)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Names of the unknowns, in the order of z."""
         return tuple(v.name for v in self.variables)

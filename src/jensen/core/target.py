@@ -27,8 +27,18 @@ class Target(eqx.Module):
         """Unnormalised log density at z, in nats. NaN or -inf outside the support of p."""
 
     def start(self, key: PRNGKey) -> Float[Array, " d"]:
-        """A point to start from: uniform on (-2, 2)^d, as Stan does, for priors need not be samplable."""
-        return jax.random.uniform(key, (self.space.dimension,), jnp.result_type(float), -2.0, 2.0)
+        """A point to start from: uniform on (-2, 2)^d, as Stan does, for priors need not be samplable.
+
+        Discrete unknowns are uniform over their support, counts over the four smallest.
+        """
+        z = jax.random.uniform(key, (self.space.dimension,), jnp.result_type(float), -2.0, 2.0)
+        if not self.space.discrete_names:
+            return z
+        parts = self.space.split(z)
+        for v in self.space.variables:
+            if v.support.discrete:
+                parts[v.name] = v.support.spread((parts[v.name] + 2.0) / 4.0)
+        return self.space.join(parts)
 
     def predict(self, key: PRNGKey, z: Float[Array, " d"]) -> dict[str, Array]:
         """Data drawn from the model at z, a dict; empty where the target cannot generate data."""
@@ -101,6 +111,13 @@ def check_needs(algorithm: Any, target: Any) -> None:
                 f"{type(algorithm).__name__} needs a target that offers {need.__name__}, and {type(target).__name__} "
                 f"does not. {need.__name__}: {(need.__doc__ or '').strip().splitlines()[0]}"
             )
+    if target.space.discrete_names and not algorithm.discrete:
+        raise MissingCapability(
+            f"{type(algorithm).__name__} works on R^d, and {', '.join(map(repr, target.space.discrete_names))} of the "
+            "target is discrete: sum it out with jensen.targets.Enumerated(target), or use "
+            "GradientVI(family=jensen.families.program(guide)) with a guide for it"
+        )
+    algorithm.check(target)
 
 
 def finite_starts(

@@ -154,3 +154,4 @@ SHAKESPEARE_ORIGINAL = Download(
     1_115_394,
 )
 BREAST_CANCER = Bundled("sklearn", "datasets/data/breast_cancer.csv")
+DIGITS = Bundled("sklearn", "datasets/data/digits.csv.gz")

@@ -64,6 +64,12 @@ def breast_cancer(path: Path) -> dict[str, np.ndarray]:
     return {"X": rows[:, :-1], "y": rows[:, -1].astype(int)}
 
 
+def digits(path: Path) -> dict[str, np.ndarray]:
+    """scikit-learn's `digits.csv.gz`: images (1797, 8, 8) of 0 .. 16, and labels."""
+    rows = np.loadtxt(path, delimiter=",")
+    return {"images": rows[:, :-1].reshape(-1, 8, 8), "labels": rows[:, -1].astype(int)}
+
+
 def text(path: Path) -> dict[str, str]:
     """A text file, packed by xz or not."""
     data = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()

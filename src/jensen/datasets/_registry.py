@@ -73,6 +73,14 @@ ENTRIES = (
         read.breast_cancer,
     ),
     Entry(
+        "digits",
+        "Handwritten digits, 1,797 images of 8 x 8, values 0 .. 16",
+        "BSD-3-Clause (scikit-learn); UCI data, CC BY 4.0",
+        "Alpaydin and Kaynak (1998), as scikit-learn ships it",
+        (files.DIGITS,),
+        read.digits,
+    ),
+    Entry(
         "co2",
         "Atmospheric CO2 at Mauna Loa, weekly and monthly",
         "public domain (Keeling and Whorf, CDIAC)",

@@ -1,6 +1,7 @@
 """Builders: families of the dimension of a target, begun at a Gaussian."""
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -19,6 +20,18 @@ class Builder(eqx.Module):
     @abc.abstractmethod
     def build(self, key: PRNGKey, gaussian: Gaussian) -> Density:
         """A member of the family near `gaussian`; `key` is for weights that must not all be equal."""
+
+    def build_for(self, key: PRNGKey, target: Any, gaussian: Gaussian) -> Density:
+        """As `build`, for a family that follows the names or the structure of the target's unknowns."""
+        return self.build(key, gaussian)
+
+    def check(self, target: Any) -> None:
+        """Refuse at the door a target that the family cannot fit. Raises `InputError`."""
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the family has members over whole numbers."""
+        return False
 
 
 class MeanField(Builder):

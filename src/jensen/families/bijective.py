@@ -43,6 +43,13 @@ class Bijective(Reparameterised):
         z, log_det = self.transform(eps)
         return z, log_standard_normal(eps) - log_det
 
+    def from_noise_and_score(
+        self, eps: Float[Array, " d"]
+    ) -> tuple[Float[Array, " d"], Float[Array, ""], Float[Array, " d"]]:
+        """z(eps), log q(z) and grad_z log q(z) at fixed parameters; override where a forward pass gives all (flows)."""
+        z, log_q = self.from_noise_and_log_prob(eps)
+        return z, log_q, jax.grad(self.log_prob)(z)
+
 
 def log_standard_normal(u: Float[Array, " d"]) -> Float[Array, ""]:
     """log N(u; 0, I)."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -14,7 +15,8 @@ from jaxtyping import Array, Float, Int
 from jensen.core import InputError, PRNGKey
 from jensen.families._builders import Builder
 from jensen.families._conditioner import Network, autoregressive_masks, init_network
-from jensen.families.bijective import Bijective
+from jensen.families._path_score import through_autoregression, through_coupling
+from jensen.families.bijective import Bijective, log_standard_normal
 from jensen.families.gaussian import Gaussian
 
 REACH = 5.0  # splines act on [-REACH, REACH]; beyond, a layer is affine
@@ -22,6 +24,8 @@ REACH = 5.0  # splines act on [-REACH, REACH]; beyond, a layer is affine
 MAX_SHIFT, MAX_LOG_SCALE, MAX_LOGIT = 20.0, 2.0, 2.0
 
 Pair = tuple[Float[Array, " d"], Float[Array, ""]]
+Images = tuple[Float[Array, " n"], Float[Array, " n"]]
+Scored = tuple[Float[Array, " d"], Float[Array, ""], Float[Array, " d"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +77,14 @@ def _parameters(scalar: Affine | Spline, raw: Float[Array, " m"]) -> Float[Array
     return bounds * jnp.tanh(raw.reshape(-1, len(bounds)) / bounds)
 
 
-def _forward(scalar: Affine | Spline, parameters: Float[Array, "n p"], x: Float[Array, " n"]) -> Pair:
+def _each(scalar: Affine | Spline, parameters: Float[Array, "n p"], x: Float[Array, " n"]) -> Images:
     constructor = _constructor(scalar)
-    y, log_det = jax.vmap(lambda p, x: constructor(p).transform_and_log_det(x))(parameters, x)
-    return y, jnp.sum(log_det)
+    return jax.vmap(lambda p, x: constructor(p).transform_and_log_det(x))(parameters, x)
+
+
+def _forward(scalar: Affine | Spline, parameters: Float[Array, "n p"], x: Float[Array, " n"]) -> Pair:
+    y, log_slope = _each(scalar, parameters, x)
+    return y, jnp.sum(log_slope)
 
 
 def _backward(scalar: Affine | Spline, parameters: Float[Array, "n p"], y: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -99,6 +107,19 @@ class Coupling:
         n = x.shape[0] // 2
         y, log_det = _forward(self.scalar, _parameters(self.scalar, network(x[:n], None)), x[n:])
         return jnp.concatenate([x[:n], y]), log_det
+
+    def transform_and_score(self, network: Network, x: Float[Array, " d"], g: Float[Array, " d"]) -> Scored:
+        """T(x), log |det J|, and grad log q of T(x) where g is that of x."""
+        n = x.shape[0] // 2
+        y, log_slope, g_passive, g_active = through_coupling(
+            lambda a: _parameters(self.scalar, network(a, None)),
+            partial(_each, self.scalar),
+            x[:n],
+            x[n:],
+            g[:n],
+            g[n:],
+        )
+        return jnp.concatenate([x[:n], y]), jnp.sum(log_slope), jnp.concatenate([g_passive, g_active])
 
     def inverse(self, network: Network, y: Float[Array, " d"]) -> Float[Array, " d"]:
         n = y.shape[0] // 2
@@ -132,6 +153,11 @@ class Autoregressive:
 
     def transform(self, network: Network, x: Float[Array, " d"]) -> Pair:
         return _forward(self.scalar, self.parameters(network, x), x)
+
+    def transform_and_score(self, network: Network, x: Float[Array, " d"], g: Float[Array, " d"]) -> Scored:
+        """T(x), log |det J|, and grad log q of T(x) where g is that of x."""
+        y, log_slope, g = through_autoregression(partial(self.parameters, network), partial(_each, self.scalar), x, g)
+        return y, jnp.sum(log_slope), g
 
     def inverse(self, network: Network, y: Float[Array, " d"]) -> Float[Array, " d"]:
         def fill(i: Int[Array, ""], x: Float[Array, " d"]) -> Float[Array, " d"]:
@@ -188,9 +214,28 @@ class Flow(Bijective):
 
         u = u.astype(self.mean.dtype)
         (y, log_det), _ = jax.lax.scan(through, (u, jnp.zeros((), u.dtype)), (self.network, self.order))
+        return self._last(y, log_det)
+
+    def _last(self, y: Float[Array, " d"], log_det: Float[Array, ""]) -> Pair:
+        """Through the affine maps behind the layers."""
         z = self.mean + jnp.tril(self.scale_tril) @ (self.shift + self._affine() @ y)
         scales = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(self.scale_tril)))) + jnp.trace(self.tril)
         return z, log_det + scales
+
+    def from_noise_and_score(self, eps: Float[Array, " d"]) -> Scored:
+        def through(carry: Scored, part: tuple[Network, Int[Array, " d"]]) -> tuple[Scored, None]:
+            x, total, g = carry
+            network, order = part
+            y, log_det, g = self.layer.transform_and_score(network, x[order], g[order])
+            place = jnp.zeros_like(x).at[order].set
+            return (place(y), total + log_det, place(g)), None
+
+        u = eps.astype(self.mean.dtype)
+        start = (u, jnp.zeros((), u.dtype), -u)
+        (y, log_det, g), _ = jax.lax.scan(through, start, (self.network, self.order))
+        z, log_det = self._last(y, log_det)
+        white = solve_triangular(self._affine(), g, lower=True, trans=1)
+        return z, log_standard_normal(u) - log_det, solve_triangular(self.scale_tril, white, lower=True, trans=1)
 
     def inverse(self, z: Float[Array, " d"]) -> Float[Array, " d"]:
         def back(y: Float[Array, " d"], part: tuple[Network, Int[Array, " d"]]) -> tuple[Float[Array, " d"], None]:

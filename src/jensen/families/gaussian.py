@@ -36,6 +36,9 @@ class Gaussian(Bijective):
     def noise(self, key: PRNGKey) -> Float[Array, " d"]:
         return jax.random.normal(key, self.mean.shape, self.mean.dtype)
 
+    def noise_many(self, key: PRNGKey, n: int) -> Float[Array, "n d"]:
+        return jax.random.normal(key, (n, *self.mean.shape), self.mean.dtype)
+
     def transform(self, u: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, ""]]:
         return self.mean + jnp.tril(self.scale_tril) @ u, _log_det(self.scale_tril)
 
@@ -71,6 +74,9 @@ class DiagonalGaussian(Bijective):
 
     def noise(self, key: PRNGKey) -> Float[Array, " d"]:
         return jax.random.normal(key, self.mean.shape, self.mean.dtype)
+
+    def noise_many(self, key: PRNGKey, n: int) -> Float[Array, "n d"]:
+        return jax.random.normal(key, (n, *self.mean.shape), self.mean.dtype)
 
     def transform(self, u: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, ""]]:
         return self.mean + jnp.exp(self.log_scale) * u, jnp.sum(self.log_scale)

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jensen.core import Density, PRNGKey
+from jensen.core import Density, InputError, PRNGKey, Scalar, scalar_field
+from jensen.families._builders import Builder
 from jensen.families.gaussian import Gaussian
 
 
@@ -67,3 +69,31 @@ class GaussianMixture(Density):
     def from_config(cls, config: dict[str, Any]) -> "GaussianMixture":
         d, k = int(config["dimension"]), int(config["components"])
         return cls(jnp.zeros(k), jnp.zeros((k, d)), jnp.broadcast_to(jnp.eye(d), (k, d, d)))
+
+
+class Mixture(Builder):
+    """`GaussianMixture` of K components about a Gaussian N(m, S): w_k = 1 / K, m_k ~ N(m, (1 - c^2) S), S_k = c^2 S.
+
+    Mean and covariance are those of the Gaussian in expectation over the m_k. `num_components`: K. `width`: c in
+    (0, 1]; a small one lets components part, so that each may find a mode of its own.
+    Trained by `GradientVI` with `gradient_estimators.StratifiedStickingTheLanding` or `Stratified`.
+
+    Raises `InputError` for K < 1 or a width outside (0, 1].
+    """
+
+    num_components: int = eqx.field(static=True, default=4)
+    width: Scalar = scalar_field(0.5)
+
+    def __check_init__(self):
+        if self.num_components < 1:
+            raise InputError(f"num_components must be at least 1, got {self.num_components}")
+        if not 0 < self.width <= 1:
+            raise InputError(f"width must lie in (0, 1], got {self.width}")
+
+    def build(self, key: PRNGKey, gaussian: Gaussian) -> GaussianMixture:
+        k, tril = self.num_components, jnp.tril(gaussian.scale_tril)
+        spread = jnp.sqrt(1 - self.width**2).astype(tril.dtype)
+        means = gaussian.mean + spread * jax.random.normal(key, (k, gaussian.dimension), tril.dtype) @ tril.T
+        return GaussianMixture(
+            jnp.zeros(k, tril.dtype), means, jnp.broadcast_to((self.width * tril).astype(tril.dtype), (k, *tril.shape))
+        )

@@ -1,8 +1,22 @@
 """Metrics against a known truth: moments, MMD, a classifier's accuracy, coverage, simulation-based calibration."""
 
+from jensen.metrics.black_box_scores import log_score, log_score_by_series, quadratic_score
 from jensen.metrics.c2st import c2st
 from jensen.metrics.calibration import coverage, sbc_ranks, uniformity
 from jensen.metrics.mmd import mmd
 from jensen.metrics.moments import Comparison, compare_to_reference
+from jensen.metrics.symmetry import symmetry
 
-__all__ = ["Comparison", "c2st", "compare_to_reference", "coverage", "mmd", "sbc_ranks", "uniformity"]
+__all__ = [
+    "Comparison",
+    "c2st",
+    "compare_to_reference",
+    "coverage",
+    "log_score",
+    "log_score_by_series",
+    "mmd",
+    "quadratic_score",
+    "sbc_ranks",
+    "symmetry",
+    "uniformity",
+]

@@ -1,12 +1,16 @@
 """The negative evidence lower bound."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from jensen.core import Estimate, GradientEstimator, LogDensity, Objective, PRNGKey
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from jensen.core import GradientEstimator
 from jensen.gradient_estimators import StickingTheLanding
+from jensen.objectives._of_log_weights import OfLogWeights
 
 
-class NegativeElbo(Objective):
+class NegativeElbo(OfLogWeights):
     """-ELBO(q) = E_q[log q(z) - log p(z, data)] = KL(q || posterior) - log evidence, in nats.
 
     Its negative is a lower bound on the log evidence, for the very p that is passed: a minibatch estimates it without
@@ -17,9 +21,9 @@ class NegativeElbo(Objective):
     Source: Jordan, Ghahramani, Jaakkola and Saul (1999); by draws: Ranganath, Gerrish and Blei (2014).
     """
 
-    needs: ClassVar[Any] = LogDensity
     bound: ClassVar[str | None] = "lower"
     estimator: GradientEstimator = StickingTheLanding()
+    num_weights: int = eqx.field(static=True, default=1, init=False)
 
-    def loss(self, key: PRNGKey, q: Any, target: Any) -> Estimate:
-        return self.estimator.expectation(key, q, lambda q, z: q.log_prob(z) - target.log_density(z))
+    def phi(self, log_w: Float[Array, " k"]) -> Float[Array, ""]:
+        return -log_w[0]

@@ -6,35 +6,48 @@ from typing import TYPE_CHECKING, Any
 from jensen.targets._log_density import LogDensityTarget, from_log_density
 from jensen.targets._numpyro import NumPyroTarget, from_numpyro
 from jensen.targets._rows import RowsTarget, from_rows
+from jensen.targets._simulators import FunctionSimulator, Simulator, from_simulator
 
 if TYPE_CHECKING:
     from jensen.targets._formula import from_formula
+    from jensen.targets._numpyro_simulator import NumPyroSimulator, simulator_from_numpyro
     from jensen.targets._posteriordb import posteriordb
-    from jensen.targets.wrappers import Conditioned, Minibatched, Tempered, Transformed
+    from jensen.targets.wrappers import Conditioned, Enumerated, Minibatched, Relaxed, Tempered, Transformed
 
 # what needs more than a log density is imported when it is first named
 _LAZY = {
     "Conditioned": "wrappers",
+    "Enumerated": "wrappers",
     "Minibatched": "wrappers",
+    "NumPyroSimulator": "_numpyro_simulator",
+    "Relaxed": "wrappers",
     "Tempered": "wrappers",
     "Transformed": "wrappers",
     "from_formula": "_formula",
     "posteriordb": "_posteriordb",
+    "simulator_from_numpyro": "_numpyro_simulator",
 }
 
 __all__ = [
     "Conditioned",
+    "Enumerated",
+    "FunctionSimulator",
     "LogDensityTarget",
     "Minibatched",
+    "NumPyroSimulator",
     "NumPyroTarget",
+    "Relaxed",
     "RowsTarget",
+    "Simulator",
     "Tempered",
     "Transformed",
     "from_formula",
     "from_log_density",
     "from_numpyro",
     "from_rows",
+    "from_simulator",
     "posteriordb",
+    "simulator_from_numpyro",
 ]
 
 

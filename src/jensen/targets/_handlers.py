@@ -48,12 +48,29 @@ class CentreImproper(Messenger):
 
 
 class Constrain(Messenger):
-    """Sets the latent sites to the constrained values of the unconstrained `values`."""
+    """Sets the latent sites to the constrained values of the unconstrained `values`, whole numbers by rounding."""
 
-    def __init__(self, fn: Any, values: dict[str, Any]):
-        self.values = values
+    def __init__(self, fn: Any, values: dict[str, Any], rounded: bool = True):
+        self.values, self.rounded = values, rounded
         super().__init__(fn)
 
     def process_message(self, msg: Any) -> None:
         if msg["type"] == "sample" and msg["name"] in self.values:
-            msg["value"] = biject_to(msg["fn"].support)(self.values[msg["name"]])
+            value, support = self.values[msg["name"]], msg["fn"].support
+            if not support.is_discrete:
+                value = biject_to(support)(value)
+            elif self.rounded:
+                value = jnp.round(value).astype(jnp.result_type(int))
+            msg["value"] = value
+
+
+class Reobserve(Messenger):
+    """Gives the observed sites in `data` these values in place of their own."""
+
+    def __init__(self, fn: Any, data: dict[str, Any]):
+        self.data = data
+        super().__init__(fn)
+
+    def process_message(self, msg: Any) -> None:
+        if msg["type"] == "sample" and msg["name"] in self.data and msg["is_observed"]:
+            msg["value"] = self.data[msg["name"]]

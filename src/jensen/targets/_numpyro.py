@@ -19,6 +19,7 @@ class Model(eqx.Module):
     """A NumPyro model with its arguments: arrays are leaves, the function and all else static.
 
     `plates` are the model's subsampled plates with their full sizes: unless `rows` says otherwise they see all rows.
+    `relaxed`: whether discrete sites take the values that z holds for them as they are, not rounded.
     """
 
     fn: Callable[..., Any] = eqx.field(static=True)
@@ -26,6 +27,7 @@ class Model(eqx.Module):
     kwargs: dict[str, Any]
     plates: tuple[tuple[str, int], ...] = eqx.field(static=True, default=())
     rows: dict[str, Int[Array, " batch"]] = eqx.field(default_factory=dict)
+    relaxed: bool = eqx.field(static=True, default=False)
 
     def plate_indices(self) -> dict[str, Any]:
         """Indices that each subsampled plate sees."""
@@ -50,7 +52,7 @@ class Model(eqx.Module):
         """The trace at the unconstrained `values`."""
         from jensen.targets._handlers import Constrain
 
-        return self.trace(lambda fn: Constrain(fn, values))
+        return self.trace(lambda fn: Constrain(fn, values, not self.relaxed))
 
 
 class Replay(Program):
@@ -69,7 +71,11 @@ class Replay(Program):
         from numpyro.distributions import biject_to
 
         trace = self.model.trace(lambda fn: h.substitute(fn, data=x))
-        return {name: biject_to(trace[name]["fn"].support)._inverse(x[name]) for name in self.names}
+        supports = {name: trace[name]["fn"].support for name in self.names}
+        return {
+            name: x[name] if support.is_discrete else biject_to(support)._inverse(x[name])
+            for name, support in supports.items()
+        }
 
 
 class NumPyroTarget(Target):
@@ -84,6 +90,10 @@ class NumPyroTarget(Target):
 
     def site_terms(self, z: Float[Array, " d"]) -> dict[str, Float[Array, ""]]:
         """log density of each site at z (with the log Jacobian of its own bijection), by name."""
+        return {name: jnp.sum(term) for name, (term, _) in self.site_arrays(z).items()}
+
+    def site_arrays(self, z: Float[Array, " d"]) -> dict[str, tuple[Array, dict[str, Any]]]:
+        """The log densities of each site in its batch shape (or one that broadcasts to it), and its message."""
         from numpyro.distributions import biject_to
 
         values = self.space.split(z)
@@ -94,12 +104,15 @@ class NumPyroTarget(Target):
                 continue
             log_prob = site["fn"].log_prob(site["value"], **_intermediates(site))
             scale = site.get("scale")
-            log_prob = log_prob if scale is None else scale * log_prob
-            term = jnp.sum(jnp.asarray(log_prob, z.dtype))
-            if name in values:
-                bijection = biject_to(site["fn"].support)
-                term = term + jnp.sum(bijection.log_abs_det_jacobian(values[name], site["value"]))
-            terms[name] = term
+            term = jnp.asarray(log_prob if scale is None else scale * log_prob, z.dtype)
+            if name in values and site["fn"].support.is_discrete:
+                inside = self.model.relaxed | site["fn"].support(site["value"])
+                term = jnp.where(inside, term, -jnp.inf)
+            elif name in values:
+                log_jacobian = biject_to(site["fn"].support).log_abs_det_jacobian(values[name], site["value"])
+                within = tuple(range(jnp.ndim(term), jnp.ndim(log_jacobian)))
+                term = term + jnp.sum(log_jacobian, axis=within)
+            terms[name] = term, site
         return terms
 
     def predict(self, key: PRNGKey, z: Float[Array, " d"]) -> dict[str, Array]:
@@ -153,16 +166,17 @@ def _check_data(args: Any, kwargs: Any) -> None:
 
 
 def from_numpyro(model: Any, *args: Any, **kwargs: Any) -> Target:
-    """The posterior of a NumPyro `model` of continuous latent sites, called as `model(*args, **kwargs)`.
+    """The posterior of a NumPyro `model`, called as `model(*args, **kwargs)`.
 
     The model is traced once, abstractly: nothing is computed or compiled. Plates, constrained supports (also supports
     that depend on other sites), `factor`, improper priors and deterministic sites are honoured; a plate with
     `subsample_size` sees all of its rows (one that holds observed sites only makes a target of rows, which
-    `Minibatched` takes). Array arguments are data leaves: a second target with arrays of the same shapes
-    runs the same compiled programs, provided that `model` is the same function object.
+    `Minibatched` takes). Discrete latent sites of whole numbers are coordinates of z that hold them; methods for R^d
+    take such a target once `Enumerated` has summed them out. Array arguments are data leaves: a second target with
+    arrays of the same shapes runs the same compiled programs, provided that `model` is the same function object.
 
-    Raises `InputError` if the model is not callable, fails to trace, has no latent site, has a discrete latent or
-    `param` site (named), or if data are empty, NaN or infinite.
+    Raises `InputError` if the model is not callable, fails to trace, has no latent site, has a discrete latent that is
+    no whole number or a `param` site (named), or if data are empty, NaN or infinite.
     """
     if not callable(model):
         raise InputError(f"model must be a function with NumPyro sample statements, got {type(model).__name__}")
@@ -208,11 +222,6 @@ def _build(model: Model, trace: dict[str, Any]) -> Target:
             if type(site["fn"]).__name__ not in ("Unit", "Delta"):
                 observed.append(name)
             continue
-        if site["fn"].support.is_discrete:
-            raise InputError(
-                f"Site {name!r} is discrete ({type(site['fn']).__name__}): sum it out in the model (for a mixture use "
-                "numpyro.distributions.MixtureSameFamily), or observe it"
-            )
         support, is_fixed = from_constraint(site["fn"].support, name)
         variables.append(Variable(name, tuple(site["fn"].shape()), support))
         fixed &= is_fixed

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jensen.core import InputError, Support
-from jensen.core.support import KINDS
+from jensen.core.support import KINDS, integer
 
 
 def _bound(value: Any) -> Any:
@@ -21,7 +21,7 @@ def _bound(value: Any) -> Any:
 def from_constraint(constraint: Any, name: str) -> tuple[Support, bool]:
     """(support, fixed): `fixed` is False if a bound is only known inside the model, so that the model must be run.
 
-    Raises `InputError` for a constraint without a bijection from R^n.
+    Raises `InputError` for a constraint without a bijection from R^n that is none of whole numbers either.
     """
     from numpyro.distributions import constraints
 
@@ -34,12 +34,13 @@ def from_constraint(constraint: Any, name: str) -> tuple[Support, bool]:
     if constraint is constraints.unit_interval:
         zero, one = jnp.zeros((), jnp.result_type(float)), jnp.ones((), jnp.result_type(float))
         return Support("interval", (zero, one)), True
+    if constraint.is_discrete:
+        return _whole_numbers(constraint, name)
     for kind in KINDS:
         singleton = getattr(constraints, kind)
         if not isinstance(singleton, type) and constraint is singleton:
             return Support(kind), True
-    low = _bound(constraint.lower_bound) if hasattr(constraint, "lower_bound") else None
-    high = _bound(constraint.upper_bound) if hasattr(constraint, "upper_bound") else None
+    low, high = _bounds(constraint)
     nan = jnp.full((), jnp.nan, jnp.result_type(float))
     if isinstance(constraint, type(constraints.interval(0.0, 1.0)) | type(constraints.open_interval(0.0, 1.0))):
         if low is None or high is None:
@@ -52,4 +53,28 @@ def from_constraint(constraint: Any, name: str) -> tuple[Support, bool]:
     raise InputError(
         f"Site {name!r} has support {constraint}, for which no bijection from R^n is known: reparameterise the site, "
         "or write the model as a log density of unconstrained arrays (targets.from_log_density)"
+    )
+
+
+def _bounds(constraint: Any) -> tuple[Any, Any]:
+    low, high = (_bound(getattr(constraint, name, jnp.nan)) for name in ("lower_bound", "upper_bound"))
+    return low, high
+
+
+def _whole_numbers(constraint: Any, name: str) -> tuple[Support, bool]:
+    from numpyro.distributions import constraints
+
+    nan = jnp.full((), jnp.nan, jnp.result_type(float))
+    if constraint is constraints.boolean:
+        return integer(0, 1), True
+    low, high = _bounds(constraint)
+    if isinstance(constraint, type(constraints.integer_interval(0, 1))):
+        if low is None or high is None:
+            return Support("integer", (nan, nan)), False
+        return Support("integer", (low, high)), True
+    if isinstance(constraint, type(constraints.integer_greater_than(0)) | type(constraints.nonnegative_integer)):
+        return Support("count", (nan if low is None else low,)), low is not None
+    raise InputError(
+        f"Site {name!r} is discrete, with support {constraint}, which is no range of whole numbers: write it with "
+        "Categorical, Bernoulli, Binomial or Poisson sites (a one-hot or multinomial site has an index or counts)"
     )

@@ -25,6 +25,13 @@ class Wrapper(Algorithm):
         return self.algorithm.exact
 
     @property
+    def discrete(self) -> bool:
+        return self.algorithm.discrete
+
+    def check(self, target: Any) -> None:
+        self.algorithm.check(target)
+
+    @property
     def brief(self) -> bool:
         return self.algorithm.brief
 

@@ -72,6 +72,14 @@ class Then(Algorithm):
         return self.first.brief and self.second.brief
 
     @property
+    def discrete(self) -> bool:
+        return self.first.discrete and self.second.discrete
+
+    def check(self, target: Any) -> None:
+        self.first.check(target)
+        self.second.check(target)
+
+    @property
     def default_steps(self) -> int:
         return self.first.default_steps + self.second.default_steps
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jensen.core import InputError, PRNGKey, Program, Space, Target, UnknownName, Variable
+from jensen.core.support import describe
 
 
 class Filled(Program):
@@ -86,11 +87,13 @@ def _unconstrain(variable: Variable, value: Array) -> tuple[Array, Array]:
     """(u, log |dx/du|) of a value, checked at the door."""
     if value.shape != variable.shape:
         raise InputError(f"{variable.name!r} must have shape {variable.shape}, got {value.shape}")
-    if variable.support.kind == "real":
+    if variable.support.kind == "real" or variable.support.discrete:
         u, term = value, jnp.zeros((), value.dtype)
     else:
         u = variable.support.unconstrain(value)
         term = jnp.sum(variable.support.bijection().log_abs_det_jacobian(u, value))
+    if variable.support.discrete and not bool(jnp.all(variable.support.holds(value))):
+        raise InputError(f"The value of {variable.name!r} does not lie in its support {describe(variable.support)}")
     if not bool(jnp.all(jnp.isfinite(u))):
         raise InputError(
             f"The value of {variable.name!r} is not finite, or not inside its support {variable.support.kind}"

@@ -1,0 +1,39 @@
+"""Amortised inference: q(z | data), trained once on simulations, for every data set to come."""
+
+from jensen.amortised.amortise import Amortisation, amortise, neural_posterior, simulations
+from jensen.amortised.bars import Bars, quantile_edges
+from jensen.amortised.conditional import Amortised, Conditional, Encoded, Head
+from jensen.amortised.contextual_flow import ContextualFlow
+from jensen.amortised.distribution_transformer import DistributionTransformer, distribution_transformer
+from jensen.amortised.encoders import Encoder, Set, SetEncoder, Vector, VectorEncoder
+from jensen.amortised.heads import FlowHead, Mixture, MixtureHead, SplineFlow
+from jensen.amortised.prior_fitted import PriorFittedNetwork, prior_fitted_network
+from jensen.amortised.simulated_kl import SimulatedKL
+
+__all__ = [
+    "Amortisation",
+    "Amortised",
+    "Bars",
+    "Conditional",
+    "ContextualFlow",
+    "DistributionTransformer",
+    "Encoded",
+    "Encoder",
+    "FlowHead",
+    "Head",
+    "Mixture",
+    "MixtureHead",
+    "PriorFittedNetwork",
+    "Set",
+    "SetEncoder",
+    "SimulatedKL",
+    "SplineFlow",
+    "Vector",
+    "VectorEncoder",
+    "amortise",
+    "distribution_transformer",
+    "neural_posterior",
+    "prior_fitted_network",
+    "quantile_edges",
+    "simulations",
+]
