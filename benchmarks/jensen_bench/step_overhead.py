@@ -89,9 +89,9 @@ def main(arguments: Sequence[str] = ()) -> int:
         return drive(algorithm, target, key=key, steps=STEPS, start=start).state
 
     def chunk(key):
-        bounds = tuple(jnp.asarray(n, jnp.int32) for n in (0, STEPS, STEPS))
-        return advance.full(algorithm, target, state, key, bounds, STEPS)
+        return advance.full(algorithm, target, state, key, (zero, total, total), STEPS)
 
+    zero, total = jnp.zeros((), jnp.int32), jnp.asarray(STEPS, jnp.int32)
     state, _, _ = begin(algorithm, target, jax.random.key(0), start)
     times = timed([lambda key: bare(key, start.z, x, y), ours, chunk])
     (scan_first, scan_run), (ours_first, ours_run), (_, chunk_run) = times
