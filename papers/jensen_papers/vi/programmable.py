@@ -26,7 +26,7 @@ from jensen.families import marginal, program
 from jensen.gradient_estimators import PerSite, Reparameterisation, sites
 from jensen.objectives import ImportanceWeighted, NegativeElbo
 from jensen_papers.result import Claim, Result
-from jensen_papers.vi._counting import compare
+from jensen_papers.vi._counting import counting_claims
 from jensen_papers.vi._programs import deviation, family, gradients
 
 PAPER = "Becker et al. (2024)"
@@ -41,7 +41,7 @@ def reproduce(full: bool = False, figure: Path | None = None) -> Result:
         drawn: dict[str, Any] = {}
         claims = [*_mixtures(), *_cone(drawn, full)]
         if full:
-            claims += _counting()
+            claims += counting_claims(PAPER)
         if figure is not None:
             _draw(drawn, figure)
     return Result("P072", "programmable", time.perf_counter() - began, tuple(claims))
@@ -244,43 +244,6 @@ def _numpyro_elbo() -> float:
         jax.random.key(1), found.params, _cone_model, lambda z: _mean_field(), 5.0
     )
     return -float(loss)
-
-
-def _counting() -> list[Claim]:
-    found = compare()
-    where = f"{PAPER}, attend-infer-repeat (figure): here a small one on synthetic digits, 2,000 steps"
-    score, peer = found["score"], found["NumPyro"]
-    claims = []
-    for name in ("enumerated", "measure-valued"):
-        elbo, right, seconds = found[name]
-        claims += [
-            Claim(
-                f"ELBO an image on fresh images, {name} presence, against score functions",
-                where,
-                elbo,
-                "> baseline",
-                score[0],
-                elbo > score[0],
-            ),
-            Claim(
-                f"The same against NumPyro's TraceGraph_ELBO, {name}",
-                where,
-                elbo,
-                "> baseline",
-                peer[0],
-                elbo > peer[0],
-            ),
-            Claim(f"Share of right counts, {name}, against NumPyro", where, right, "> 0.9", peer[1], right > 0.9),
-            Claim(
-                f"Seconds of training, {name}, against NumPyro in the same process",
-                where,
-                seconds,
-                "<= 1.2 baseline",
-                peer[2],
-                seconds <= 1.2 * peer[2],
-            ),
-        ]
-    return claims
 
 
 def _draw(drawn: dict[str, Any], path: Path) -> None:
