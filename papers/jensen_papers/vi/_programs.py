@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jensen as jn
-from jensen.core import Compiled
+from jensen.core import Compiled, in_batches
 from jensen.gradient_estimators import PerSite
 
 
@@ -30,7 +30,7 @@ def _many(loss: Any, q: Any, keys: Any) -> Any:
     def one(key: Any) -> Any:
         return jax.grad(lambda t: loss(eqx.combine(t, rest), key).surrogate)(trainable).parameters
 
-    return jax.lax.map(one, keys, batch_size=500)
+    return in_batches(one, keys, 500)
 
 
 def of_cost(cost: Any, num_draws: int = 1) -> Any:

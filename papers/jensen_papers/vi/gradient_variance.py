@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jensen as jn
+from jensen.core import in_batches
 from jensen.families import DiagonalGaussian, Gaussian
 from jensen.gradient_estimators import Reparameterisation, gradient_noise
 from jensen.objectives import NegativeElbo
@@ -74,7 +75,7 @@ def _squares(name: str, c: Any, m: Any, laplace: Any, keys: Any) -> Any:
         gradients = jax.grad(lambda c, m: 0.5 * jnp.sum((SCALES[name](c, u) + m) ** 2), argnums=(0, 1))(c, m)
         return sum(jnp.sum(g**2) for g in gradients)
 
-    return jax.lax.map(square, keys, batch_size=500)
+    return in_batches(square, keys, 500)
 
 
 def _formulas(dimensions: tuple[int, ...]) -> list[Claim]:

@@ -18,7 +18,7 @@ import numpy as np
 import jensen as jn
 from jensen.algorithms import NUTS
 from jensen.certificate import evidence_from_draws
-from jensen.core import DrawsPosterior
+from jensen.core import DrawsPosterior, in_batches
 from jensen.families import Affine, Coupling, FlowBuilder, Pushforward, gaussian_from_cov
 from jensen_papers.result import Claim, Result
 
@@ -134,7 +134,7 @@ def _red_noise() -> list[Claim]:
     target = jn.targets.from_log_density(_timing, np.zeros(2), basis, np.tile(frequencies.astype(float), 2), y)
     axis = np.linspace(-8, 8, 161)
     grid = jnp.asarray(np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2))
-    values = np.asarray(jax.jit(lambda z: jax.lax.map(target.log_density, z, batch_size=500))(grid))
+    values = np.asarray(jax.jit(lambda z: in_batches(target.log_density, z, 500))(grid))
     truth = float(np.logaddexp.reduce(values) + 2 * math.log(axis[1] - axis[0]))
     posterior = jn.run(NUTS(), target, key=jax.random.key(0), steps=800, certify=False, progress=False).posterior
     assert isinstance(posterior, DrawsPosterior)

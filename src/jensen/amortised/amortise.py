@@ -24,6 +24,7 @@ from jensen.core import (
     Scalar,
     Space,
     check_key,
+    in_batches,
     stream,
 )
 from jensen.core.random import INIT, SEARCH
@@ -77,7 +78,7 @@ class StoredPairs(eqx.Module):
 @eqx.filter_jit
 def simulations(key: PRNGKey, simulator: Any, n: int) -> tuple[Float[Array, "n d"], Any]:
     """`n` pairs (z, data) of a simulator, leading axis pairs."""
-    return jax.lax.map(simulator.simulate, jax.random.split(key, n), batch_size=min(n, 1000))
+    return in_batches(simulator.simulate, jax.random.split(key, n), 1000)
 
 
 def neural_posterior(key: PRNGKey, simulator: Any, encoder: Any = VECTOR, head: Any = MIXTURE) -> Encoded:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jensen.calibration._fitting import run_inside
-from jensen.core import Algorithm, InputError, PRNGKey, check_key, check_needs, sample_many
+from jensen.core import Algorithm, InputError, PRNGKey, check_key, check_needs, in_batches, sample_many
 from jensen.metrics import symmetry, uniformity
 
 BATCH = 250  # replicas that run side by side: bounds memory, and costs nothing on a few cores
@@ -131,7 +131,7 @@ def _ranks_given(
         draws = sample_many(key_draw, method.given(data), num_draws)
         return _count(draws, truth), jnp.all(jnp.isfinite(draws))
 
-    return jax.lax.map(one, jax.random.split(key, replicas), batch_size=min(BATCH, replicas))
+    return in_batches(one, jax.random.split(key, replicas), BATCH)
 
 
 def _rank_fits(
@@ -166,7 +166,7 @@ def _fits(algorithm: Algorithm, simulator: Any, key: PRNGKey, replicas: int, num
         z = algorithm.posterior(state, None, simulator.space).sample_z(key_draw, num_draws)
         return _count(z, truth), ok & jnp.all(jnp.isfinite(z)), None, None, None
 
-    out = jax.lax.map(one, jax.random.split(key, replicas), batch_size=min(BATCH, replicas))
+    out = in_batches(one, jax.random.split(key, replicas), BATCH)
     state = eqx.filter_eval_shape(lambda k: _state(algorithm, simulator, k), key)
     return *out, eqx.filter(state, lambda leaf: not isinstance(leaf, jax.ShapeDtypeStruct))
 

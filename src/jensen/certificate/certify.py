@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -29,6 +28,7 @@ from jensen.core import (
     Posterior,
     WeightedPosterior,
     check_key,
+    in_batches,
     merge,
     stream,
 )
@@ -119,7 +119,7 @@ def certify_weights(posterior: Posterior, weights: Weights, q: Any, modes: Modes
 
 @Compiled
 def _log_density(target: Any, z: Float[Array, "n d"]) -> Float[Array, " n"]:
-    return jax.lax.map(target.log_density, z, batch_size=min(250, z.shape[0]))
+    return in_batches(target.log_density, z, 250)
 
 
 def _whole_numbers_check() -> Check:

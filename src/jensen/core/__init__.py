@@ -1,6 +1,7 @@
 """The protocol: spaces, targets, families, objectives, algorithms, posteriors, certificates. Nothing here infers."""
 
 from jensen.core.algorithm import Algorithm, Clock, Step, StopCode, make_step
+from jensen.core.batching import in_batches
 from jensen.core.certificate import Certificate, Check, merge
 from jensen.core.compiled import Compiled
 from jensen.core.errors import (
@@ -72,6 +73,7 @@ __all__ = [
     "check_needs",
     "constrain_many",
     "finite_starts",
+    "in_batches",
     "integer",
     "interval",
     "make_step",

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jensen.core.batching import in_batches
 from jensen.core.compiled import PASSES, Compiled
 from jensen.core.errors import InputError
 from jensen.core.family import Density, sample_many
@@ -21,7 +22,7 @@ _BLOCK = 1000  # rows constrained at once: bounds the memory of models with larg
 @partial(Compiled, small=PASSES)
 def constrain_many(space: Space, z: Float[Array, "n d"]) -> dict[str, Array]:
     """`space.constrain` of each row."""
-    return jax.lax.map(space.constrain, z, batch_size=min(_BLOCK, z.shape[0]))
+    return in_batches(space.constrain, z, _BLOCK)
 
 
 _sample_many = Compiled(sample_many)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jensen.core.batching import in_batches
 from jensen.core.compiled import Compiled
 from jensen.core.posterior import Posterior
 from jensen.core.random import PRNGKey, check_key
@@ -15,7 +16,7 @@ _MAX_VALUES = 20_000_000
 
 @Compiled
 def _predict_many(target: Any, keys: Any, z: Any) -> dict[str, Any]:
-    return jax.lax.map(lambda pair: target.predict(*pair), (keys, z), batch_size=min(100, z.shape[0]))
+    return in_batches(lambda pair: target.predict(*pair), (keys, z), 100)
 
 
 def posterior_predictive(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jensen.core import InputError, PRNGKey
+from jensen.core import InputError, PRNGKey, in_batches
 
 _BLOCK = 64  # columns of the Hessian at a time
 
@@ -100,7 +100,7 @@ def _hessians(target: Any, points: Float[Array, "n d"]) -> Float[Array, "n d d"]
     eye = jnp.eye(points.shape[1], dtype=points.dtype)
 
     def hessian(z: Float[Array, " d"]) -> Float[Array, "d d"]:
-        return jax.lax.map(lambda v: jax.jvp(gradient, (z,), (v,))[1], eye, batch_size=min(_BLOCK, len(eye)))
+        return in_batches(lambda v: jax.jvp(gradient, (z,), (v,))[1], eye, _BLOCK)
 
     return jax.lax.map(hessian, points)
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jensen.core import InputError, PRNGKey
+from jensen.core import InputError, PRNGKey, in_batches
 from jensen.families._builders import Builder
 from jensen.families.bijective import Bijective, log_standard_normal
 from jensen.families.gaussian import Gaussian
@@ -110,4 +110,4 @@ def _regress(cov: Float[Array, "d d"], parents: Any) -> tuple[Float[Array, "d w"
         weights = jnp.linalg.solve(among, across)
         return -weights, cov[i, i] - weights @ across
 
-    return jax.lax.map(lambda args: one(*args), (jnp.arange(d), parents), batch_size=64)
+    return in_batches(lambda args: one(*args), (jnp.arange(d), parents), 64)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jensen.core import Estimate, InputError, PRNGKey
+from jensen.core import Estimate, InputError, PRNGKey, in_batches
 from jensen.gradient_estimators._draws import Function, draw_noise, standard_error
 from jensen.gradient_estimators._replicated import check_family
 from jensen.gradient_estimators.of_weights import OfWeights
@@ -54,4 +54,4 @@ def _curvature(phi: Callable[..., Any], at: Float[Array, " k"]) -> Float[Array, 
         unit = jnp.zeros_like(at).at[i].set(1.0)
         return jax.jvp(jax.grad(phi), (at,), (unit,))[1][i]
 
-    return jax.lax.map(along, jnp.arange(k), batch_size=BLOCK) if k > BLOCK else jax.vmap(along)(jnp.arange(k))
+    return in_batches(along, jnp.arange(k), BLOCK)

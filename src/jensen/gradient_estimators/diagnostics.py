@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jensen.core import Density, InputError, Objective, PRNGKey
+from jensen.core import Density, InputError, Objective, PRNGKey, in_batches
 from jensen.core.random import check_key
 
 
@@ -100,7 +100,7 @@ def _gap(key: PRNGKey, objective: Objective, q: Density, target: Any, num_draws:
         z, log_q = q.sample_and_log_prob(key)
         return target.log_density(z) - log_q
 
-    log_w = jax.lax.map(log_weight, jax.random.split(key_weights, num_draws), batch_size=min(1000, num_draws))
+    log_w = in_batches(log_weight, jax.random.split(key_weights, num_draws), 1000)
     evidence = jax.nn.logsumexp(log_w) - math.log(num_draws)
     ess = jnp.exp(2 * jax.nn.logsumexp(log_w) - jax.nn.logsumexp(2 * log_w)) / num_draws
     values = jax.vmap(lambda k: objective.loss(k, q, target).value)(jax.random.split(key_bound, num))

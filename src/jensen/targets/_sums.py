@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jensen.core import PRNGKey, Space, Target
+from jensen.core import PRNGKey, Space, Target, in_batches
 from jensen.targets._numpyro import NumPyroTarget
 
 _ROUND = 64  # evaluations of the model at a time
@@ -83,7 +83,7 @@ class Sums(eqx.Module):
             row = self.outer[pair // m]
             return self.terms(self.fill(z, row, self.everywhere(self.inner[pair % m])))
 
-        outside, inside = jax.lax.map(at, jnp.arange(k * m), batch_size=min(k * m, _ROUND))
+        outside, inside = in_batches(at, jnp.arange(k * m), _ROUND)
         return outside.reshape(k, m)[:, 0], inside.reshape(k, m, *self.cells)
 
     def log_density(self, z: Float[Array, " c"]) -> Float[Array, ""]:
