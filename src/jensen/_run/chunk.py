@@ -84,7 +84,7 @@ def advance(
     def body(carry: Any) -> Any:
         arrays, taken, _, records = carry
         new, step = once(t0 + taken, arrays)
-        finite = _all_finite(new)
+        finite = all_finite(new)
         code = jnp.where(finite, step.stop, jnp.asarray(StopCode.NON_FINITE, jnp.int32))
         records = jax.tree.map(lambda r, v: r.at[taken].set(v), records, step)
         return new, taken + finite.astype(jnp.int32), code, records
@@ -94,6 +94,7 @@ def advance(
     return eqx.combine(arrays, rest), taken, code, records
 
 
-def _all_finite(tree: Any) -> Bool[Array, ""]:
+def all_finite(tree: Any) -> Bool[Array, ""]:
+    """Whether every real number in the arrays of a tree is finite."""
     leaves = [jnp.all(jnp.isfinite(a)) for a in jax.tree.leaves(tree) if jnp.issubdtype(a.dtype, jnp.inexact)]
     return jnp.all(jnp.stack(leaves)) if leaves else jnp.asarray(True)

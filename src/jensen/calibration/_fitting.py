@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from jensen._run.chunk import begin
+from jensen._run.chunk import all_finite, begin
 from jensen.core import Algorithm, Clock, PRNGKey, StopCode, Target, at_step, stream
 from jensen.core.random import STEP
 
@@ -29,8 +29,7 @@ def run_inside(algorithm: Algorithm, target: Target, key: PRNGKey, steps: int) -
 
     def kept(t: Int[Array, ""], arrays: Any, code: Array) -> tuple[Any, Array, Any]:
         new, step = once(t, arrays)
-        leaves = [jnp.all(jnp.isfinite(a)) for a in jax.tree.leaves(new) if jnp.issubdtype(a.dtype, jnp.inexact)]
-        finite = jnp.all(jnp.stack(leaves)) if leaves else jnp.asarray(True)
+        finite = all_finite(new)
         going = code == StopCode.CONTINUE
         arrays = jax.tree.map(lambda a, b: jnp.where(going & finite, a, b), new, arrays)
         after = jnp.where(finite, step.stop, jnp.asarray(StopCode.NON_FINITE, jnp.int32))
