@@ -9,6 +9,7 @@ the best factorised Gaussian; `NOISY_MEAN_FIELD` these within the Monte Carlo er
 import dataclasses
 import enum
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,8 @@ import numpyro.distributions as dist
 
 from jensen import algorithms, families
 from jensen.core import Algorithm
+from tests.contract.sited import sited_gaussian
+from tests.contract.target import correlated_gaussian
 
 
 class Recovers(enum.Enum):
@@ -36,11 +39,12 @@ EXACT, NOISY, DRAWS, ROUGH, MEAN_FIELD, NOISY_MEAN_FIELD, MODE = Recovers
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One algorithm as the contract sees it: how it is made, how many steps it is given, what it must recover."""
+    """One algorithm as the contract sees it: how it is made, its steps, what it must recover of which target."""
 
     make: Callable[[], Algorithm]
     steps: int
     recovers: Recovers
+    target: Callable[..., Any] = correlated_gaussian
 
 
 def guide() -> None:
@@ -55,6 +59,7 @@ def guide() -> None:
 
 
 CASES: dict[str, Case] = {
+    "ADF": Case(lambda: algorithms.ADF(), 1, EXACT, sited_gaussian),
     "Averaged": Case(lambda: algorithms.Averaged(algorithms.Laplace()), 30, EXACT),
     "BatchMatch": Case(lambda: algorithms.BatchMatch(), 100, EXACT),
     "BestSoFar": Case(lambda: algorithms.BestSoFar(algorithms.Laplace()), 30, EXACT),
@@ -67,6 +72,8 @@ CASES: dict[str, Case] = {
         lambda: algorithms.GradientVI(families.Structured(np.ones((4, 4), bool)), learning_rate=0.05), 1500, NOISY
     ),
     "BuresWassersteinGradient": Case(lambda: algorithms.BuresWassersteinGradient(), 400, EXACT),
+    "CVI": Case(lambda: algorithms.CVI(), 100, EXACT, sited_gaussian),
+    "EP": Case(lambda: algorithms.EP(), 100, EXACT, sited_gaussian),
     "FixedSampleVI": Case(lambda: algorithms.FixedSampleVI(), 100, MEAN_FIELD),
     "FixedSampleVI full rank": Case(lambda: algorithms.FixedSampleVI(family=families.FullRank()), 100, EXACT),
     "ForwardBackward": Case(lambda: algorithms.ForwardBackward(), 400, EXACT),
@@ -83,6 +90,9 @@ CASES: dict[str, Case] = {
     ),
     "Pathfinder": Case(lambda: algorithms.Pathfinder(), 60, ROUGH),
     "Restarts": Case(lambda: algorithms.Restarts(algorithms.Laplace(num_starts=1), 2), 30, EXACT),
+    "SGHMC": Case(lambda: algorithms.SGHMC(chains=8, leaps=20, step_size=0.1), 500, DRAWS),
+    "SequentialEP": Case(lambda: algorithms.SequentialEP(), 100, EXACT, sited_gaussian),
+    "SiteLaplace": Case(lambda: algorithms.SiteLaplace(), 100, EXACT, sited_gaussian),
     "TemperedSMC": Case(lambda: algorithms.TemperedSMC(), 100, DRAWS),
     "Then": Case(lambda: algorithms.Then(algorithms.Laplace(), algorithms.BatchMatch()), 100, EXACT),
 }

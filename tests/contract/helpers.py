@@ -8,7 +8,6 @@ import numpy as np
 
 from jensen._run import Outcome, drive
 from tests.contract.cases import CASES
-from tests.contract.target import correlated_gaussian
 
 CHUNK = 100
 _COMPILED: list[str] = []
@@ -34,7 +33,7 @@ def compilations():
 def fitted(name: str, seed: int = 0) -> Outcome:
     """The case's run on the shared target, once a session."""
     case = CASES[name]
-    return drive(case.make(), correlated_gaussian(), key=jax.random.key(seed), steps=case.steps, chunk=CHUNK)
+    return drive(case.make(), case.target(), key=jax.random.key(seed), steps=case.steps, chunk=CHUNK)
 
 
 def assert_same_bits(a, b):

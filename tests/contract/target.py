@@ -1,5 +1,7 @@
 """The target that the contract tests share: a correlated Gaussian whose unknowns are named and partly constrained."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -37,22 +39,21 @@ def correlated_gaussian(scale: float = 1.0, hole: float = 0.0) -> CorrelatedGaus
     return CorrelatedGaussian(space, mean, scale * jnp.asarray(SCALE_TRIL, real), mean, hole)
 
 
-def broken_everywhere() -> CorrelatedGaussian:
-    """The same with NaN as its mean: no start is finite."""
-    target = correlated_gaussian()
-    return CorrelatedGaussian(target.space, jnp.nan * target.mean, target.scale_tril, target.centre, 0.0)
+def broken_everywhere(make: Any = correlated_gaussian) -> Any:
+    """A target of `make` whose log density is NaN: no start is finite."""
+    return jax.tree.map(lambda leaf: jnp.nan * leaf if eqx.is_inexact_array(leaf) else leaf, make())
 
 
 class NoisyGaussian(eqx.Module):
     """A target of which only jittered versions can be seen, as a minibatched one."""
 
-    exact: CorrelatedGaussian
+    exact: Target
 
-    def realise(self, key: PRNGKey) -> CorrelatedGaussian:
+    def realise(self, key: PRNGKey) -> Any:
         shift = 1e-3 * jax.random.normal(key, self.exact.mean.shape, self.exact.mean.dtype)
         return eqx.tree_at(lambda t: t.mean, self.exact, self.exact.mean + shift)
 
 
-def noisy(target: CorrelatedGaussian) -> NoisyGaussian:
+def noisy(target: Target) -> NoisyGaussian:
     """`target` seen through estimates: its mean is jittered by 0.001 at every step."""
     return NoisyGaussian(target)

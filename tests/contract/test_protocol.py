@@ -11,7 +11,7 @@ from jensen._run.chunk import begin, one_step
 from jensen.core import Clock, DrawsPosterior, MissingCapability, NonFiniteDensity, StopCode
 from tests.contract.cases import CASES, MODE
 from tests.contract.helpers import CHUNK, all_finite, assert_same_outcome, compilations, fitted
-from tests.contract.target import broken_everywhere, correlated_gaussian, noisy
+from tests.contract.target import broken_everywhere, noisy
 
 pytestmark = pytest.mark.parametrize("name", CASES)
 
@@ -27,7 +27,7 @@ def signature(tree):
 
 
 def test_state_keeps_its_tree_dtypes_and_weak_types(name):
-    algorithm, target = CASES[name].make(), correlated_gaussian()
+    algorithm, target = CASES[name].make(), CASES[name].target()
     state, _, _ = begin(algorithm, target, jax.random.key(0), None)
     new, _ = one_step(algorithm, jax.random.key(1), state, target, clock())
     assert signature(eqx.filter(new, eqx.is_array)) == signature(eqx.filter(state, eqx.is_array))
@@ -37,7 +37,7 @@ def test_state_keeps_its_tree_dtypes_and_weak_types(name):
 def test_second_run_compiles_nothing(name):
     case = CASES[name]
     fitted(name).posterior.sample(jax.random.key(0), 10)
-    target, algorithm = correlated_gaussian(scale=2.0), case.make()
+    target, algorithm = CASES[name].target(scale=2.0), case.make()
     settings, rest = eqx.partition(algorithm, eqx.is_inexact_array)
     # so near to one that a share of the run for warm-up stays the same number of steps: other draws have other shapes
     algorithm = eqx.combine(jax.tree.map(lambda s: 0.9999 * s, settings), rest)
@@ -51,7 +51,7 @@ def test_second_run_compiles_nothing(name):
 
 def test_chunk_length_changes_no_bit(name):
     case = CASES[name]
-    other = drive(case.make(), correlated_gaussian(), key=jax.random.key(0), steps=case.steps, chunk=7)
+    other = drive(case.make(), CASES[name].target(), key=jax.random.key(0), steps=case.steps, chunk=7)
     assert_same_outcome(other, fitted(name))
 
 
@@ -66,13 +66,13 @@ def test_killed_run_resumes_bit_for_bit(name, tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoint, "save", save_and_die)
     with pytest.raises(SystemExit):
-        drive(case.make(), correlated_gaussian(), **run)
+        drive(case.make(), CASES[name].target(), **run)
     monkeypatch.setattr(checkpoint, "save", write)
-    assert_same_outcome(drive(case.make(), correlated_gaussian(), **run), fitted(name))
+    assert_same_outcome(drive(case.make(), CASES[name].target(), **run), fitted(name))
 
 
 def test_vmap_over_keys_equals_a_loop(name):
-    algorithm, target = CASES[name].make(), correlated_gaussian()
+    algorithm, target = CASES[name].make(), CASES[name].target()
     keys = jax.random.split(jax.random.key(3), 3)
 
     def begin_and_step(key):
@@ -87,7 +87,7 @@ def test_vmap_over_keys_equals_a_loop(name):
 
 def test_single_precision_stays_single(name):
     with jax.enable_x64(False):
-        outcome = drive(CASES[name].make(), correlated_gaussian(), key=jax.random.key(0), steps=5)
+        outcome = drive(CASES[name].make(), CASES[name].target(), key=jax.random.key(0), steps=5)
     for leaf in jax.tree.leaves(eqx.filter(outcome.state, eqx.is_inexact_array)):
         assert leaf.dtype == jnp.float32
     assert all_finite(eqx.filter(outcome.state, eqx.is_inexact_array))
@@ -104,20 +104,26 @@ def test_noisy_target_is_refused_by_exact_methods_only(name):
     algorithm, key = CASES[name].make(), jax.random.key(0)
     if algorithm.exact:
         with compilations() as count, pytest.raises(MissingCapability, match="exact log density"):
-            drive(algorithm, noisy(correlated_gaussian()), key=key)
+            drive(algorithm, noisy(CASES[name].target()), key=key)
         assert len(count) == 0
     else:
-        assert all_finite(drive(algorithm, noisy(correlated_gaussian()), key=key, steps=2).state)
+        assert all_finite(drive(algorithm, noisy(CASES[name].target()), key=key, steps=2).state)
 
 
 def test_density_that_is_finite_nowhere_is_an_error(name):
     with pytest.raises(NonFiniteDensity, match="every starting point"):
-        drive(CASES[name].make(), broken_everywhere(), key=jax.random.key(0), steps=CASES[name].steps, chunk=CHUNK)
+        drive(
+            CASES[name].make(),
+            broken_everywhere(CASES[name].target),
+            key=jax.random.key(0),
+            steps=CASES[name].steps,
+            chunk=CHUNK,
+        )
 
 
 def test_nan_on_the_way_ends_in_a_code_and_a_finite_state(name):
     case = CASES[name]
-    outcome = drive(case.make(), correlated_gaussian(hole=0.7), key=jax.random.key(0), steps=case.steps, chunk=CHUNK)
+    outcome = drive(case.make(), CASES[name].target(hole=0.7), key=jax.random.key(0), steps=case.steps, chunk=CHUNK)
     assert isinstance(outcome.run.stop, StopCode)
     assert outcome.run.stop is not StopCode.CONTINUE
     assert all_finite(eqx.filter(outcome.state, eqx.is_inexact_array))

@@ -4,9 +4,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jensen.algorithms.assumed_density import ADF, SequentialEP
     from jensen.algorithms.batch_match import BatchMatch
     from jensen.algorithms.bures_wasserstein import BuresWassersteinGradient
+    from jensen.algorithms.cvi import CVI
     from jensen.algorithms.derivatives import GradientDraws, HessianDraws
+    from jensen.algorithms.expectation_propagation import EP
     from jensen.algorithms.fixed_sample import FixedSampleVI
     from jensen.algorithms.forward_backward import ForwardBackward
     from jensen.algorithms.gradient_vi import GradientVI
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from jensen.algorithms.natural_gradient import NaturalGradientVI
     from jensen.algorithms.nuts import NUTS, Dense, Diagonal
     from jensen.algorithms.pathfinder import MultiPathfinder, Pathfinder
+    from jensen.algorithms.sghmc import SGHMC
+    from jensen.algorithms.site_laplace import SiteLaplace
     from jensen.algorithms.smc import TemperedSMC
     from jensen.algorithms.wrappers.averaged import Averaged
     from jensen.algorithms.wrappers.best_so_far import BestSoFar
@@ -24,12 +29,15 @@ if TYPE_CHECKING:
     from jensen.algorithms.wrappers.then import Then
 
 _MODULES = {
+    "ADF": "assumed_density",
     "Averaged": "wrappers.averaged",
     "BatchMatch": "batch_match",
     "BestSoFar": "wrappers.best_so_far",
     "BuresWassersteinGradient": "bures_wasserstein",
+    "CVI": "cvi",
     "Dense": "nuts",
     "Diagonal": "nuts",
+    "EP": "expectation_propagation",
     "FixedSampleVI": "fixed_sample",
     "ForwardBackward": "forward_backward",
     "GradientDraws": "derivatives",
@@ -44,13 +52,20 @@ _MODULES = {
     "NaturalGradientVI": "natural_gradient",
     "Pathfinder": "pathfinder",
     "Restarts": "wrappers.restarts",
+    "SGHMC": "sghmc",
+    "SequentialEP": "assumed_density",
+    "SiteLaplace": "site_laplace",
     "TemperedSMC": "smc",
     "Then": "wrappers.then",
 }
 
 __all__ = [
+    "ADF",
+    "CVI",
+    "EP",
     "IVON",
     "NUTS",
+    "SGHMC",
     "Averaged",
     "BatchMatch",
     "BestSoFar",
@@ -69,6 +84,8 @@ __all__ = [
     "NaturalGradientVI",
     "Pathfinder",
     "Restarts",
+    "SequentialEP",
+    "SiteLaplace",
     "TemperedSMC",
     "Then",
 ]

@@ -25,6 +25,7 @@ from jensen.core.posterior import (
 )
 from jensen.core.random import PRNGKey, at_step, check_key, stream
 from jensen.core.result import Fit, History, Run
+from jensen.core.sites import GaussianPrior, LatentGaussian, Marginals, Sites, divergence, no_sites
 from jensen.core.space import Program, Space, Variable, real_space
 from jensen.core.support import Support, integer, interval, positive, real
 from jensen.core.target import LogDensity, Noisy, Rows, Target, check_needs, finite_starts
@@ -41,11 +42,14 @@ __all__ = [
     "Estimate",
     "Family",
     "Fit",
+    "GaussianPrior",
     "GradientEstimator",
     "History",
     "InputError",
     "JensenError",
+    "LatentGaussian",
     "LogDensity",
+    "Marginals",
     "MissingCapability",
     "Noisy",
     "NonFiniteDensity",
@@ -58,6 +62,7 @@ __all__ = [
     "Rows",
     "Run",
     "Scalar",
+    "Sites",
     "Space",
     "Step",
     "StopCode",
@@ -72,12 +77,14 @@ __all__ = [
     "check_key",
     "check_needs",
     "constrain_many",
+    "divergence",
     "finite_starts",
     "in_batches",
     "integer",
     "interval",
     "make_step",
     "merge",
+    "no_sites",
     "positive",
     "real",
     "real_space",

@@ -136,7 +136,7 @@ def pack_posterior(posterior: Posterior, seed: int, arrays: Arrays) -> dict[str,
         case StoredPosterior():
             return _pack_stored(posterior, arrays)
         case DensityPosterior():
-            q = posterior.q
+            q = posterior.q.stored()
         case WeightedPosterior():
             q = posterior.proposal
             arrays |= {"z": np.asarray(posterior.z), "log_weights": np.asarray(posterior.log_weights)}

@@ -30,6 +30,10 @@ class Family(eqx.Module):
         """Plain data from which `from_config` builds a member of the same structure, for saving."""
         return {"dimension": self.dimension}
 
+    def stored(self) -> "Family":
+        """The family that is saved in place of this one: itself, unless it holds what belongs to a model."""
+        return self
+
     @classmethod
     @abc.abstractmethod
     def from_config(cls, config: dict[str, Any]) -> "Family":

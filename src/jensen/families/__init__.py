@@ -16,6 +16,8 @@ from jensen.families.particles import Particles
 from jensen.families.planar import Planar, PlanarFlow, Radial, RadialFlow
 from jensen.families.program import ProgramBuilder, ProgramFamily, program
 from jensen.families.pushforward import Pushforward
+from jensen.families.scale_mixture import MultivariateStudentT, NormalScaleMixture
+from jensen.families.site_gaussian import SiteGaussian
 from jensen.families.sparsity import Elimination, eliminate, sparsity
 from jensen.families.structured import Structured, StructuredGaussian
 from jensen.families.student_t import HeavyTailed, StudentT
@@ -47,6 +49,8 @@ __all__ = [
     "MeanField",
     "MixFlow",
     "Mixture",
+    "MultivariateStudentT",
+    "NormalScaleMixture",
     "Particles",
     "Planar",
     "PlanarFlow",
@@ -55,6 +59,7 @@ __all__ = [
     "Pushforward",
     "Radial",
     "RadialFlow",
+    "SiteGaussian",
     "Spline",
     "Structured",
     "StructuredGaussian",

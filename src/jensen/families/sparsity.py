@@ -136,6 +136,32 @@ def eliminate(pattern: Any) -> Elimination:
     return Elimination(jnp.asarray(np.reshape(filled, (d, w)), jnp.int32), _groups(level, d))
 
 
+def lean_on(parents: Any) -> Elimination:
+    """The elimination in which coordinate i leans on `parents[i]`, all of them below i; (d, w), filled up with d.
+
+    Raises `InputError` where a parent is not below its child.
+    """
+    parents = np.asarray(parents)
+    d = len(parents)
+    if parents.ndim != 2 or np.any((parents < d) & (parents >= np.arange(d)[:, None])) or np.any(parents < 0):
+        raise InputError(f"Parents are a (d, w) array of numbers below the row's own, filled up with d = {d}")
+    level = np.zeros(d + 1, int)
+    level[d] = -1
+    for i, own in enumerate(parents):
+        level[i] = 1 + level[own].max(initial=-1)
+    level = level[:d]
+    counts = np.bincount(level)
+    # one loop over levels of one size compiles several times faster than a loop for each size, at the price of padding
+    if counts.max() * len(counts) <= 16 * d:
+        ranked = np.argsort(level, kind="stable")
+        group = np.full((len(counts), counts.max()), d)
+        group[level[ranked], np.arange(d) - np.repeat(np.cumsum(counts) - counts, counts)] = ranked
+        groups = (jnp.asarray(group, jnp.int32),)
+    else:
+        groups = _groups(level, d)
+    return Elimination(jnp.asarray(parents, jnp.int32), groups)
+
+
 def _groups(level: np.ndarray, d: int) -> tuple[Any, ...]:
     """Levels whose sizes round up to the same power of two, one after another, as one array."""
     members = [np.flatnonzero(level == n) for n in range(level.max() + 1)]

@@ -6,6 +6,7 @@ from jensen.plots.cost import cost
 from jensen.plots.forest import forest
 from jensen.plots.pair import pair, worst_pair
 from jensen.plots.predictive import predictive_check
+from jensen.plots.process import process
 from jensen.plots.trace import trace
 from jensen.plots.weights import weights
 
@@ -15,6 +16,7 @@ __all__ = [
     "forest",
     "pair",
     "predictive_check",
+    "process",
     "to_png",
     "to_svg",
     "trace",

@@ -1,0 +1,119 @@
+"""What the scikit-learn estimators share: settings, padding, training, the choice of a representation."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jensen._run import run
+from jensen.algorithms import Mode
+from jensen.core import InputError, PointPosterior
+from jensen.gp._linalg import explain
+from jensen.gp.evidence_target import EvidenceTarget
+from jensen.gp.priors.inducing import Points
+
+try:
+    from sklearn.base import BaseEstimator
+except ImportError as error:  # the rest of the library does without it
+    raise ImportError("GPRegressor and GPClassifier are scikit-learn estimators: pip install scikit-learn") from error
+
+LARGEST = 2000  # latent values up to which one factorisation an evaluation is cheap: n^3 / 3 in a tenth of a second
+LARGEST_ITERATED = 500  # the same where an evaluation takes some ten factorisations
+STEPS = 300
+TOLERANCE = 0.01  # distance to the mode of the hyperparameters, in their posterior standard deviations
+
+
+def padded(n: int) -> int:
+    """The size to which n rows are padded, so that data of nearby sizes share a compiled program."""
+    if n <= 32:
+        return 32
+    power = 2 ** math.floor(math.log2(n - 1))
+    return next(int(power * share) for share in (1.25, 1.5, 2.0) if power * share >= n)
+
+
+def pad(a: np.ndarray, size: int) -> np.ndarray:
+    """`a` with its first row repeated up to `size` rows."""
+    return np.concatenate([a, np.repeat(a[:1], size - len(a), 0)])
+
+
+def inducing_points(x: np.ndarray, m: int, seed: int) -> Points:
+    """`m` centres of the inputs by k-means on their standardised values."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    width = np.std(x, 0)
+    width = np.where(width > 0, width, 1.0)
+    unique = np.unique(x, axis=0)
+    if len(unique) <= m:
+        return Points(unique / width, width)
+    rng = np.random.default_rng(seed)
+    some = unique[rng.choice(len(unique), min(len(unique), 50 * m), replace=False)] / width
+    make: Any = MiniBatchKMeans  # its stubs are wrong about n_init
+    means = make(m, n_init=1, batch_size=1024, max_iter=20, random_state=seed).fit(some)
+    return Points(means.cluster_centers_, width)
+
+
+def doubled(tree: Any) -> Any:
+    """The tree in double precision: kernels and rules may have been made under other flags."""
+    return jax.tree.map(lambda a: jnp.asarray(a, jnp.float64) if eqx.is_inexact_array(a) else a, tree)
+
+
+class GPEstimator(BaseEstimator):
+    """Training of hyperparameters, shared by regression and classification."""
+
+    def _seed(self) -> int:
+        from sklearn.utils import check_random_state
+
+        state = getattr(self, "random_state", None)
+        return 0 if state is None else int(check_random_state(state).randint(2**31 - 1))
+
+    def _train(self, evidence: Callable[..., Any], tree: Any, *args: Any, x: np.ndarray) -> list[Any]:
+        """The trained trees: one at the mode of the hyperparameters, or draws of their posterior."""
+        settings: Any = self
+        scale = jnp.inf if settings.prior_scale is None else settings.prior_scale
+        target = EvidenceTarget(evidence, tree, *args, prior_scale=scale)
+        start = target.hyperparameters
+        names, theta = start.names, start.theta
+        if not bool(jnp.isfinite(eqx.filter_jit(target.log_density)(theta))):
+            raise explain(settings.kernel_, x)
+        self.certificate_ = None
+        key = jax.random.key(self._seed())
+        if settings.hyperparameters is not None:
+            fit = settings.hyperparameters(target, key=key)
+            draws = jnp.asarray(fit.posterior.sample(jax.random.key(1), settings.num_draws)["theta"])
+            self.certificate_ = fit.certificate
+        elif names and settings.optimise:
+            mode = Mode(num_starts=settings.num_starts, tolerance=TOLERANCE)
+            others = jax.vmap(target.start)(jax.random.split(key, max(settings.num_starts - 1, 1)))
+            begin = PointPosterior(target.space, theta, others)
+            fit = run(mode, target, key=key, steps=STEPS, start=begin, certify=False, progress=settings.progress)
+            draws = fit.posterior.sample_z(key, 1)
+        else:
+            draws = theta[None]
+        values = [start.values(d) for d in draws]
+        self.hyperparameters_ = {name: float(np.median([float(v[name]) for v in values])) for name in names}
+        self.log_evidence_ = float(eqx.filter_jit(target.log_evidence)(start.at(draws[0]), *args))
+        if not math.isfinite(self.log_evidence_):
+            raise explain(settings.kernel_, x)
+        return [start.at(d) for d in draws]
+
+    def _check_settings(self) -> None:
+        settings: Any = self
+        if settings.num_starts < 1:
+            raise InputError(f"num_starts must be 1 or more, got {settings.num_starts}")
+        if settings.representation not in ("auto", "exact", "inducing"):
+            raise InputError(f"representation is 'auto', 'exact' or 'inducing', got {settings.representation!r}")
+        if settings.num_inducing is not None and settings.num_inducing < 1:
+            raise InputError(f"num_inducing must be 1 or more, got {settings.num_inducing}")
+
+    def _choose(self, rows: int, largest: int) -> tuple[str, str]:
+        """('exact' or 'inducing', why), for this number of latent values."""
+        settings: Any = self
+        if settings.representation != "auto":
+            return settings.representation, "as asked"
+        if rows <= largest:
+            return "exact", f"{rows} latent values are at most {largest}, where exact algebra is cheap"
+        return "inducing", f"{rows} latent values are more than {largest}: inducing points cost n M^2, not n^3"

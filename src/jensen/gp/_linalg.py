@@ -1,0 +1,54 @@
+"""Linear algebra of Gaussian processes: the jitter policy, and what a failed factorisation is called.
+
+Policy: a covariance of noise-free values gets `JITTER[dtype]` times its mean diagonal on the diagonal, once, always and
+the same for every size; it is never raised silently. What still fails gives NaN inside compiled programs, and outside
+them `explain` names the kernel and the closest pair of inputs.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jensen.core import InputError
+
+
+def jitter(k: Float[Array, "*b n n"]) -> Float[Array, "*b"]:
+    """What is added to the diagonal of a noise-free covariance: 1e-10 of its mean, 1e-6 in single precision."""
+    relative = 1e-10 if k.dtype == jnp.float64 else 1e-6
+    return relative * jnp.mean(jnp.diagonal(k, axis1=-2, axis2=-1), -1)
+
+
+def cholesky(k: Float[Array, "*b n n"]) -> Float[Array, "*b n n"]:
+    """Lower factor of k + jitter(k) I; NaN where that is not positive definite."""
+    return jnp.linalg.cholesky(k + jitter(k)[..., None, None] * jnp.eye(k.shape[-1], dtype=k.dtype))
+
+
+def solve_lower(tril: Float[Array, "n n"], b: Float[Array, "n *m"]) -> Float[Array, "n *m"]:
+    """L^-1 b."""
+    return jax.scipy.linalg.solve_triangular(tril, b, lower=True)
+
+
+def solve_upper(tril: Float[Array, "n n"], b: Float[Array, "n *m"]) -> Float[Array, "n *m"]:
+    """L^-T b."""
+    return jax.scipy.linalg.solve_triangular(tril, b, lower=True, trans=1)
+
+
+def explain(kernel: Any, x: Any) -> InputError:
+    """The error for a covariance of `kernel` at `x` that has no Cholesky factor: names the two closest inputs."""
+    from scipy.spatial import KDTree
+
+    points = np.asarray(x, float).reshape(len(x), -1)
+    distance, index = (np.asarray(a) for a in KDTree(points).query(points, k=2))
+    first = int(np.argmin(distance[:, 1]))
+    second = int(index[first, 1] if index[first, 1] != first else index[first, 0])
+    gap = float(distance[first, 1])
+    pair = f"inputs {min(first, second)} and {max(first, second)}"
+    cause = f"{pair} coincide" if gap == 0 else f"the closest, {pair}, are {gap:.3g} apart"
+    return InputError(
+        f"The covariance of {type(kernel).__name__} at {len(points)} inputs is not positive definite in "
+        f"{jnp.result_type(float)}: {cause}. Merge repeated inputs, shorten the lengthscale, use a rougher kernel "
+        "(Matern-3/2), or compute in double precision"
+    )

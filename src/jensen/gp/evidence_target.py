@@ -1,0 +1,45 @@
+"""Hyperparameters as unknowns: the evidence of a model as a target, for their mode or their posterior."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jensen.core import PRNGKey, Scalar, Space, Target, as_scalar, real_space
+from jensen.gp.hyperparameters import Hyperparameters
+
+
+class EvidenceTarget(Target):
+    """log p(y | theta) + log N(theta; theta_0, prior_scale^2), theta the hyperparameters' unconstrained coordinates.
+
+    `log_evidence(tree, *args)`: the (approximate) log evidence of the trained tree and of data that are not trained.
+    `tree`: kernels, likelihoods and what else holds trained numbers, with the values theta_0 about which the
+    log-normal prior of the positive ones is centred and starts are drawn (real ones have a flat prior and start where
+    they are). A `prior_scale` of 3 says a factor of e^3 = 20 either way; infinity says nothing, for type-II maximum
+    likelihood by `Mode`. Any other algorithm and `jensen.fit` give the posterior of theta.
+    """
+
+    space: Space
+    hyperparameters: Hyperparameters
+    log_evidence: Callable[..., Float[Array, ""]] = eqx.field(static=True)
+    args: tuple[Any, ...]
+    prior_scale: Scalar
+
+    def __init__(self, log_evidence: Callable[..., Any], tree: Any, *args: Any, prior_scale: Any = 3.0):
+        self.hyperparameters = Hyperparameters(tree)
+        self.space = real_space(theta=(len(self.hyperparameters.names),))
+        self.log_evidence, self.args, self.prior_scale = log_evidence, args, as_scalar(prior_scale)
+
+    def log_density(self, z: Float[Array, " d"]) -> Float[Array, ""]:
+        away = jnp.where(self.hyperparameters.logarithmic, z - self.hyperparameters.theta, 0.0)
+        prior = -0.5 * jnp.sum((away / self.prior_scale) ** 2)
+        return prior + self.log_evidence(self.hyperparameters.at(z), *self.args)
+
+    def start(self, key: PRNGKey) -> Float[Array, " d"]:
+        """About theta_0, within a factor of about two."""
+        theta = self.hyperparameters.theta
+        away = 0.7 * jax.random.normal(key, theta.shape, theta.dtype)
+        return theta + jnp.where(self.hyperparameters.logarithmic, away, 0.0)

@@ -1,0 +1,193 @@
+"""Gaussian-process regression as a scikit-learn estimator."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from jensen.core import InputError
+from jensen.gp._estimator import LARGEST, GPEstimator, doubled, inducing_points, pad, padded
+from jensen.gp.exact import Collapsed, Exact, GaussianRegression
+from jensen.gp.kernels.text import kernel as as_kernel
+
+
+def _exact(tree: Any, x: Any, y: Any, present: Any) -> GaussianRegression:
+    return Exact(tree["kernel"], tree["noise"], x, y, present)
+
+
+def _collapsed(tree: Any, x: Any, y: Any, present: Any) -> GaussianRegression:
+    return Collapsed(tree["kernel"], tree["noise"], x, y, tree["features"], present)
+
+
+_MODELS = {"exact": _exact, "inducing": _collapsed}
+
+
+def _exact_evidence(tree: Any, *data: Any) -> Any:
+    return _exact(tree, *data).log_evidence()
+
+
+def _collapsed_evidence(tree: Any, *data: Any) -> Any:
+    return _collapsed(tree, *data).log_evidence()
+
+
+@eqx.filter_jit
+def _predict(kind: str, tree: Any, data: Any, x: Any) -> Any:
+    return _MODELS[kind](tree, *data).predict(x)
+
+
+@eqx.filter_jit
+def _joint(kind: str, tree: Any, data: Any, x: Any) -> Any:
+    return _MODELS[kind](tree, *data).joint(x)
+
+
+class GPRegressor(RegressorMixin, GPEstimator):
+    """Gaussian-process regression, y = f(x) + N(0, noise), f ~ GP(mean of y, kernel), with scikit-learn's interface.
+
+    Up to 2,000 rows the posterior is exact, O(n^3); above, the collapsed bound of `num_inducing` inducing points
+    (`gp.exact.Collapsed`), whose places are trained too, O(n M^2). `representation_` says which and why. Everything is
+    computed in double precision, whatever the flags.
+
+    Hyperparameters: a log-normal prior of scale `prior_scale` about their starting values (lengthscales at the inputs'
+    standard deviation times sqrt(d), the kernel's variance at 1, noise at a tenth, both relative to the variance of
+    y), and their
+    mode by L-BFGS from `num_starts` places; or, with `hyperparameters=jensen.fit`, their posterior, certificate
+    included,
+    over which predictions are averaged.
+
+    Args:
+        kernel: text (`matern52`, `rbf + linear`, ...; see `gp.kernels.kernel`) or a kernel object.
+        noise: starting value of the noise variance, relative to that of y.
+        representation: auto, exact or inducing.
+        num_inducing: M; 100 up to 10,000 rows, 200 above, where None.
+        optimise: whether hyperparameters are trained; else they stay at their starting values.
+        num_starts: places from which the climb begins.
+        prior_scale: in log units; None for type-II maximum likelihood.
+        hyperparameters: None for their mode, or a function of (target, key=...) that gives a `Fit`, such as
+        `jensen.fit`.
+        num_draws: draws of the hyperparameters that predictions are averaged over.
+        normalize_y: centre and scale y by its mean and standard deviation for training.
+        random_state: seed.
+        progress: show a bar.
+
+    Attributes: `kernel_`, `noise_` (at their trained values, in units of normalised y), `hyperparameters_`,
+    `log_evidence_`
+    (of normalised y; a lower bound with inducing points), `representation_`, `certificate_`.
+    """
+
+    def __init__(
+        self,
+        kernel: Any = "matern52",
+        *,
+        noise: Any = 0.1,
+        representation: Any = "auto",
+        num_inducing: Any = None,
+        optimise: Any = True,
+        num_starts: Any = 1,
+        prior_scale: Any = 3.0,
+        hyperparameters: Any = None,
+        num_draws: Any = 16,
+        normalize_y: Any = True,
+        random_state: Any = None,
+        progress: Any = False,
+    ):
+        self.kernel = kernel
+        self.noise = noise
+        self.representation = representation
+        self.num_inducing = num_inducing
+        self.optimise = optimise
+        self.num_starts = num_starts
+        self.prior_scale = prior_scale
+        self.hyperparameters = hyperparameters
+        self.num_draws = num_draws
+        self.normalize_y = normalize_y
+        self.random_state = random_state
+        self.progress = progress
+
+    def fit(self, X: Any, y: Any) -> "GPRegressor":
+        """Train on X of shape (n, d) and y (n,). Raises `ValueError` for NaN, wrong shapes or wrong settings."""
+        X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64)
+        y = np.asarray(y, float)
+        self._check_settings()
+        if not self.noise > 0:
+            raise InputError(f"noise must be positive, got {self.noise}")
+        spread = float(np.std(y)) if self.normalize_y else 1.0
+        self._level = float(np.mean(y)) if self.normalize_y else 0.0
+        self._scale = spread if spread > 0 else 1.0  # constant targets: nothing to scale
+        kind, why = self._choose(len(X), LARGEST)
+        with jax.enable_x64(True):
+            self.kernel_ = doubled(as_kernel(self.kernel, X))
+            tree: dict[str, Any] = {"kernel": self.kernel_, "noise": jnp.asarray(float(self.noise))}
+            if kind == "inducing":
+                m = self.num_inducing or (100 if len(X) <= 10_000 else 200)
+                tree["features"] = inducing_points(X, min(m, len(X)), self._seed())
+                why += f"; {len(tree['features'].z)} points"
+            size = padded(len(X))
+            data = (pad(X, size), pad((y - self._level) / self._scale, size), np.arange(size) < len(X))
+            data = tuple(jnp.asarray(a) for a in data)
+            evidence = _exact_evidence if kind == "exact" else _collapsed_evidence
+            self._trees, self._data, self._kind = self._train(evidence, tree, *data, x=X), data, kind
+            self.kernel_, self.noise_ = self._trees[0]["kernel"], float(self._trees[0]["noise"])
+        self.representation_ = f"{kind}: {why}"
+        return self
+
+    def _new(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        return np.asarray(validate_data(self, X, reset=False, dtype=np.float64))
+
+    def predict(self, X: Any, return_std: bool = False, return_cov: bool = False, noise: bool = False) -> Any:
+        """Mean of f (m,), with `return_std` its standard deviation too, with `return_cov` the covariance (m, m).
+
+        `noise=True` adds the noise: the spread of new observations. Raises `ValueError` for another number of columns.
+        """
+        if return_std and return_cov:
+            raise InputError("Ask for return_std or return_cov, not for both")
+        X = self._new(X)
+        with jax.enable_x64(True):
+            if return_cov:
+                mean, cov = _mixed([_joint(self._kind, tree, self._data, jnp.asarray(X)) for tree in self._trees])
+                cov = cov + (self._mean_noise() * np.eye(len(X)) if noise else 0.0)
+                return self._level + self._scale * mean, self._scale**2 * cov
+            at = jnp.asarray(pad(X, padded(len(X))))
+            parts = [_predict(self._kind, tree, self._data, at) for tree in self._trees]
+            mean, variance = _mixed([(m[: len(X)], v[: len(X)]) for m, v in parts])
+            mean = self._level + self._scale * mean
+            if not return_std:
+                return mean
+            return mean, self._scale * np.sqrt(variance + (self._mean_noise() if noise else 0.0))
+
+    def _mean_noise(self) -> float:
+        return float(np.mean([float(tree["noise"]) for tree in self._trees]))
+
+    def sample_y(self, X: Any, n_samples: int = 1, random_state: Any = 0, noise: bool = False) -> np.ndarray:
+        """Joint draws of f (of new observations with `noise=True`) at X, shape (m, n_samples)."""
+        from sklearn.utils import check_random_state
+
+        X, rng = self._new(X), check_random_state(random_state)
+        which = rng.randint(len(self._trees), size=n_samples)
+        out = np.empty((len(X), n_samples))
+        with jax.enable_x64(True):
+            for i in np.unique(which):
+                tree = self._trees[i]
+                mean, cov = (np.asarray(a) for a in _joint(self._kind, tree, self._data, jnp.asarray(X)))
+                cov = cov + float(tree["noise"]) * np.eye(len(X)) if noise else cov
+                out[:, which == i] = _normal(rng, mean, cov, int(np.sum(which == i)))
+        return self._level + self._scale * out
+
+
+def _normal(rng: Any, mean: np.ndarray, cov: np.ndarray, n: int) -> np.ndarray:
+    """Draws (m, n) of N(mean, cov), cov semidefinite up to rounding."""
+    values, vectors = np.linalg.eigh(0.5 * (cov + cov.T))
+    return mean[:, None] + (vectors * np.sqrt(np.maximum(values, 0))) @ rng.standard_normal((len(mean), n))
+
+
+def _mixed(parts: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Moments of a mixture with equal weights: means, and variances (m,) or covariances (m, m)."""
+    means = np.stack([np.asarray(m) for m, _ in parts])
+    spread = np.mean([np.asarray(v) for _, v in parts], 0)
+    away = means - means.mean(0)
+    between = np.mean(away**2, 0) if spread.ndim == 1 else away.T @ away / len(parts)
+    return means.mean(0), spread + between
