@@ -34,9 +34,7 @@ def test_gradient_of_the_evidence_is_that_of_differences(name):
 
     def evidence(theta):
         tree = parts.at(theta)
-        model = eqx.tree_at(
-            lambda m: (m.prior, m.likelihood), template, (Dense(tree["kernel"], x), tree["likelihood"])
-        )
+        model = eqx.tree_at(lambda m: (m.prior, m.likelihood), template, (Dense(tree["kernel"], x), tree["likelihood"]))
         return site_evidence(rule, model, 300)
 
     assert parts.names == ("kernel.lengthscale", "kernel.variance", "likelihood.concentration")
