@@ -14,6 +14,14 @@ from jensen.gp._estimator import LARGEST, GPEstimator, doubled, inducing_points,
 from jensen.gp.exact import Collapsed, Exact, GaussianRegression
 from jensen.gp.kernels.text import kernel as as_kernel
 
+FEW = 2000  # rows on which training with inducing points begins
+
+
+def _padded_data(x: np.ndarray, y: np.ndarray) -> tuple[Any, Any, Any]:
+    """Inputs, targets and which rows are present, as arrays of a common size."""
+    size = padded(len(x))
+    return jnp.asarray(pad(x, size)), jnp.asarray(pad(y, size)), jnp.asarray(np.arange(size) < len(x))
+
 
 def _exact(tree: Any, x: Any, y: Any, present: Any) -> GaussianRegression:
     return Exact(tree["kernel"], tree["noise"], x, y, present)
@@ -48,8 +56,8 @@ class GPRegressor(RegressorMixin, GPEstimator):
     """Gaussian-process regression, y = f(x) + N(0, noise), f ~ GP(mean of y, kernel), with scikit-learn's interface.
 
     Up to 2,000 rows the posterior is exact, O(n^3); above, the collapsed bound of `num_inducing` inducing points
-    (`gp.exact.Collapsed`), whose places are trained too, O(n M^2). `representation_` says which and why. Everything is
-    computed in double precision, whatever the flags.
+    (`gp.exact.Collapsed`), whose places are trained too, first on some rows, then on all, O(n M^2). `representation_`
+    says which and why. Everything is computed in double precision, whatever the flags.
 
     Hyperparameters: a log-normal prior of scale `prior_scale` about their starting values (lengthscales at the inputs'
     standard deviation times sqrt(d), the kernel's variance at 1, noise at a tenth, both relative to the variance of
@@ -125,10 +133,14 @@ class GPRegressor(RegressorMixin, GPEstimator):
                 m = self.num_inducing or (100 if len(X) <= 10_000 else 200)
                 tree["features"] = inducing_points(X, min(m, len(X)), self._seed())
                 why += f"; {len(tree['features'].z)} points"
-            size = padded(len(X))
-            data = (pad(X, size), pad((y - self._level) / self._scale, size), np.arange(size) < len(X))
-            data = tuple(jnp.asarray(a) for a in data)
             evidence = _exact_evidence if kind == "exact" else _collapsed_evidence
+            white = (y - self._level) / self._scale
+            few = max(FEW, 20 * len(tree["features"].z)) if kind == "inducing" else len(X)
+            if few < len(X) / 2 and self.hyperparameters is None:
+                # most of the way costs little on some of the rows
+                rows = np.random.default_rng(self._seed()).choice(len(X), few, replace=False)
+                tree = self._train(evidence, tree, *_padded_data(X[rows], white[rows]), x=X)[0]
+            data = _padded_data(X, white)
             self._trees, self._data, self._kind = self._train(evidence, tree, *data, x=X), data, kind
             self.kernel_, self.noise_ = self._trees[0]["kernel"], float(self._trees[0]["noise"])
         self.representation_ = f"{kind}: {why}"

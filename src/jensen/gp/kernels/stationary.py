@@ -1,9 +1,9 @@
 """Stationary kernels with a lengthscale for each input and an amplitude, in the fast form for whole matrices."""
 
 import abc
-import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from tinygp.kernels import Kernel
@@ -51,10 +51,37 @@ class Stationary(Kernel):
         return self.variance * self.correlation(jnp.maximum(square, 0.0))
 
 
-def _root(square: Array) -> Array:
-    # the derivative of a root at zero is infinite, that of every correlation below is zero there
-    tiny = jnp.finfo(square.dtype).tiny ** 0.5
-    return jnp.sqrt(jnp.maximum(square, tiny))
+# Matern correlations as functions of q = (2 nu) r^2. The derivative of each is a multiple of the next rougher one, so
+# that all derivatives that a kernel has are right at coincident inputs too, where that of sqrt(q) is infinite.
+
+
+def _exponential(q: Array) -> Array:
+    """exp(-s), s = sqrt(q); its derivative at 0 is taken as 0."""
+    return jnp.exp(-jnp.sqrt(jnp.maximum(q, jnp.finfo(q.dtype).tiny ** 0.5)))
+
+
+@jax.custom_jvp
+def _once(q: Array) -> Array:
+    """(1 + s) exp(-s)."""
+    s = jnp.sqrt(q)
+    return (1 + s) * jnp.exp(-s)
+
+
+@_once.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    return _once(*primals), -0.5 * _exponential(*primals) * tangents[0]
+
+
+@jax.custom_jvp
+def _twice(q: Array) -> Array:
+    """(1 + s + s^2 / 3) exp(-s)."""
+    s = jnp.sqrt(q)
+    return (1 + s + q / 3) * jnp.exp(-s)
+
+
+@_twice.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    return _twice(*primals), -_once(*primals) / 6 * tangents[0]
 
 
 class RBF(Stationary):
@@ -68,23 +95,21 @@ class Matern12(Stationary):
     """rho(r) = exp(-r): continuous, nowhere differentiable (Ornstein-Uhlenbeck in one dimension)."""
 
     def correlation(self, square: Float[Array, "*n"]) -> Float[Array, "*n"]:
-        return jnp.exp(-_root(square))
+        return _exponential(square)
 
 
 class Matern32(Stationary):
     """rho(r) = (1 + sqrt(3) r) exp(-sqrt(3) r): once differentiable."""
 
     def correlation(self, square: Float[Array, "*n"]) -> Float[Array, "*n"]:
-        r = math.sqrt(3) * _root(square)
-        return (1 + r) * jnp.exp(-r)
+        return _once(3 * square)
 
 
 class Matern52(Stationary):
     """rho(r) = (1 + sqrt(5) r + 5 r^2 / 3) exp(-sqrt(5) r): twice differentiable."""
 
     def correlation(self, square: Float[Array, "*n"]) -> Float[Array, "*n"]:
-        r = math.sqrt(5) * _root(square)
-        return (1 + r + r**2 / 3) * jnp.exp(-r)
+        return _twice(5 * square)
 
 
 class RationalQuadratic(Stationary):
