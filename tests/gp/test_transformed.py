@@ -47,7 +47,8 @@ def test_the_latent_process_is_that_of_its_inducing_values():
 def test_equal_heads_make_all_classes_equal():
     gp = transformed_gp(jax.random.key(0), RBF(), Z, 3, width=8)
     last = gp.network.layers[-1]
-    gp = eqx.tree_at(lambda s: s.network.layers[-1].weight, gp, jnp.zeros_like(last.weight))
+    same = jax.tree.map(jnp.zeros_like, (last.weight, last.bias))
+    gp = eqx.tree_at(lambda s: (s.network.layers[-1].weight, s.network.layers[-1].bias), gp, same)
     np.testing.assert_allclose(gp.predict(X), 1 / 3, rtol=1e-12)
     np.testing.assert_allclose(gp.predict(X, alone=True), 1 / 3, rtol=1e-12)
 
