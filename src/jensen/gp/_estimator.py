@@ -19,7 +19,8 @@ from jensen.gp.priors.inducing import Points
 try:
     from sklearn.base import BaseEstimator
 except ImportError as error:  # the rest of the library does without it
-    raise ImportError("GPRegressor and GPClassifier are scikit-learn estimators: pip install 'jensen[sklearn]'") from error
+    words = "GPRegressor and GPClassifier are scikit-learn estimators: pip install 'jensen[sklearn]'"
+    raise ImportError(words) from error
 
 LARGEST = 2000  # latent values up to which one factorisation an evaluation is cheap: n^3 / 3 in a tenth of a second
 LARGEST_ITERATED = 500  # the same where an evaluation takes some ten factorisations
