@@ -86,6 +86,36 @@ def test_hyperparameters_by_fit_come_with_a_certificate():
     assert np.mean(np.abs(y - mean) < 3 * std) > 0.9
 
 
+def test_training_that_begins_on_some_rows_ends_at_the_mode_of_all(monkeypatch):
+    """Also of the prior: its centre is where the hyperparameters began, not where the first rows led them."""
+    from jensen.gp import regressor
+
+    x, y = waves(150)
+    settings = {"representation": "inducing", "num_inducing": 8, "prior_scale": 0.3}
+    at_once = GPRegressor(**settings).fit(x, y)
+    monkeypatch.setattr(regressor, "FEW", 60)
+    monkeypatch.setattr(regressor, "SHARE", 1)
+    in_stages = GPRegressor(**settings).fit(x, y)
+    for name in ("kernel.lengthscale[0]", "kernel.variance", "noise"):
+        # the run stops within a hundredth of a posterior standard deviation, which a prior scale of 0.3 bounds
+        assert np.log(in_stages.hyperparameters_[name] / at_once.hyperparameters_[name]) == pytest.approx(0, abs=0.02)
+
+
+def test_a_posterior_of_hyperparameters_leaves_the_inducing_points_alone():
+    import jensen as jn
+
+    seen = []
+
+    def fit(target, key):
+        seen.append(target.space.dimension)
+        return jn.run(jn.algorithms.Laplace(), target, key=key, progress=False)
+
+    x, y = waves(80)
+    fitted = GPRegressor(representation="inducing", num_inducing=10, hyperparameters=fit, num_draws=3).fit(x, y)
+    assert seen == [3]
+    assert np.all(np.isfinite(fitted.predict(x)))
+
+
 def test_classifier_separates_and_is_unsure_in_between():
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(-2, 0.5, (20, 1)), rng.normal(2, 0.5, (20, 1))])

@@ -71,14 +71,17 @@ class GPEstimator(BaseEstimator):
         state = getattr(self, "random_state", None)
         return 0 if state is None else int(check_random_state(state).randint(2**31 - 1))
 
-    def _train(self, evidence: Callable[..., Any], tree: Any, *args: Any, x: np.ndarray) -> list[Any]:
-        """The trained trees: one at the mode of the hyperparameters, or draws of their posterior."""
+    def _train(self, evidence: Callable[..., Any], tree: Any, *args: Any, x: np.ndarray, begin: Any = None) -> Any:
+        """The coordinates of the hyperparameters, (draws, p): their mode, or draws of their posterior.
+
+        The prior is centred at `tree`; `begin`, coordinates too, is where the climb starts if not there.
+        """
         settings: Any = self
         scale = jnp.inf if settings.prior_scale is None else settings.prior_scale
         target = EvidenceTarget(evidence, tree, *args, prior_scale=scale)
-        start = target.hyperparameters
-        names, theta = start.names, start.theta
-        if not bool(jnp.isfinite(eqx.filter_jit(target.log_density)(theta))):
+        names, theta = target.hyperparameters.names, target.hyperparameters.theta
+        begin = theta if begin is None else begin
+        if not bool(jnp.isfinite(eqx.filter_jit(target.log_density)(begin))):
             raise explain(settings.kernel_, x)
         self.certificate_ = None
         key = jax.random.key(self._seed())
@@ -89,17 +92,17 @@ class GPEstimator(BaseEstimator):
         elif names and settings.optimise:
             mode = Mode(num_starts=settings.num_starts, tolerance=TOLERANCE)
             others = jax.vmap(target.start)(jax.random.split(key, max(settings.num_starts - 1, 1)))
-            begin = PointPosterior(target.space, theta, others)
-            fit = run(mode, target, key=key, steps=STEPS, start=begin, certify=False, progress=settings.progress)
+            start = PointPosterior(target.space, begin, others)
+            fit = run(mode, target, key=key, steps=STEPS, start=start, certify=False, progress=settings.progress)
             draws = fit.posterior.sample_z(key, 1)
         else:
             draws = theta[None]
-        values = [start.values(d) for d in draws]
-        self.hyperparameters_ = {name: float(np.median([float(v[name]) for v in values])) for name in names}
-        self.log_evidence_ = float(eqx.filter_jit(target.log_evidence)(start.at(draws[0]), *args))
+        middle = jnp.median(draws, 0)  # of the values too: coordinates are increasing functions of them
+        self.hyperparameters_ = {name: float(v) for name, v in target.hyperparameters.values(middle).items()}
+        self.log_evidence_ = float(eqx.filter_jit(target.log_evidence)(target.hyperparameters.at(middle), *args))
         if not math.isfinite(self.log_evidence_):
             raise explain(settings.kernel_, x)
-        return [start.at(d) for d in draws]
+        return draws
 
     def _check_settings(self) -> None:
         settings: Any = self

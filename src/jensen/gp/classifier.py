@@ -14,6 +14,7 @@ from jensen.algorithms import CVI
 from jensen.core import InputError
 from jensen.gp._estimator import LARGEST_ITERATED, GPEstimator, doubled, inducing_points, pad, padded
 from jensen.gp._site_evidence import fixed_point, site_evidence
+from jensen.gp.hyperparameters import Hyperparameters
 from jensen.gp.kernels.text import kernel as as_kernel
 from jensen.gp.latent import LatentModel
 from jensen.gp.likelihoods import BernoulliProbit, Softmax
@@ -21,15 +22,11 @@ from jensen.gp.priors import Dense, Inducing
 
 
 def _model(tree: Any, template: LatentModel) -> LatentModel:
-    """The template with the kernels (and inducing points) of the tree."""
-    k = template.prior.num_values
-    features = getattr(template.prior, "features", None)
-    prior = (
-        Dense([tree["kernel"]] * k, template.prior.x)  # pyright: ignore[reportAttributeAccessIssue]
-        if features is None
-        else Inducing([tree["kernel"]] * k, template.prior.x, tree["features"])  # pyright: ignore[reportAttributeAccessIssue]
-    )
-    return eqx.tree_at(lambda m: m.prior, template, prior)
+    """The template with the kernels (and inducing points, where they are trained) of the tree."""
+    prior: Any = template.prior
+    kernels = (tree["kernel"],) * prior.num_values
+    model = eqx.tree_at(lambda m: m.prior.kernels, template, kernels)
+    return eqx.tree_at(lambda m: m.prior.features, model, tree["features"]) if "features" in tree else model
 
 
 def _evidence(tree: Any, template: LatentModel, rule: Any) -> Any:
@@ -53,13 +50,11 @@ class GPClassifier(ClassifierMixin, GPEstimator):
     """Gaussian-process classification with scikit-learn's interface: probit for two classes, softmax for more.
 
     A latent function f ~ GP(0, kernel) for two classes, one for each class (of one kernel) for more; q(f) = prior times
-    Gaussian sites set by `rule`, P(y = c | x) = E_q[p(y = c | f(x))]. Exact algebra up to 500 latent values,
-    inducing points
-    above; `representation_` says which and why. Everything is computed in double precision, whatever the flags.
+    Gaussian sites set by `rule`, P(y = c | x) = E_q[p(y = c | f(x))]. Exact algebra up to 500 latent values, inducing
+    points above; `representation_` says which and why. Everything is computed in double precision, whatever the flags.
 
-    Hyperparameters: the mode of the rule's evidence with a log-normal prior of scale `prior_scale`, or their
-    posterior with
-    `hyperparameters=jensen.fit`, over which probabilities are averaged.
+    Hyperparameters: the mode of the rule's evidence with a log-normal prior of scale `prior_scale`, or their posterior
+    with `hyperparameters=jensen.fit`, over which probabilities are averaged.
 
     Args:
         kernel: text (`matern52`, `rbf + linear`, ...; see `gp.kernels.kernel`) or a kernel object.
@@ -126,15 +121,18 @@ class GPClassifier(ClassifierMixin, GPEstimator):
             prior: Any = Dense([self.kernel_] * values, inputs)
             if kind == "inducing":
                 m = self.num_inducing or max(20, 100 // values)
-                tree["features"] = inducing_points(X, min(m, len(X)), self._seed())
-                prior = Inducing([self.kernel_] * values, inputs, tree["features"])
-                why += f"; {len(tree['features'].z)} points"
+                features = inducing_points(X, min(m, len(X)), self._seed())
+                prior = Inducing([self.kernel_] * values, inputs, features)
+                why += f"; {len(features.z)} points"
+                if self.hyperparameters is None:
+                    tree["features"] = features  # places have a mode, and no posterior worth the name
             # rows that pad have the weight 0
             weights = (np.arange(size) < len(X)).astype(float)
             template = LatentModel(prior, BernoulliProbit() if c == 2 else Softmax(c), pad(labels, size), weights)
-            self._trees, self._template = self._train(_evidence, tree, template, rule, x=X), template
+            draws, at = self._train(_evidence, tree, template, rule, x=X), Hyperparameters(tree).at
+            self._trees, self._template = [at(d) for d in draws], template
             self._sites = [_sites(tree, template, rule) for tree in self._trees]
-            self.kernel_ = self._trees[0]["kernel"]
+            self.kernel_ = at(jnp.median(draws, 0))["kernel"]
         self.representation_ = f"{kind}: {why}"
         return self
 

@@ -12,9 +12,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from jensen.core import InputError
 from jensen.gp._estimator import LARGEST, GPEstimator, doubled, inducing_points, pad, padded
 from jensen.gp.exact import Collapsed, Exact, GaussianRegression
+from jensen.gp.hyperparameters import Hyperparameters
 from jensen.gp.kernels.text import kernel as as_kernel
 
-FEW = 2000  # rows on which training with inducing points begins
+FEW, SHARE = 2000, 20  # training with inducing points begins on so many rows, or so many for each point
 
 
 def _padded_data(x: np.ndarray, y: np.ndarray) -> tuple[Any, Any, Any]:
@@ -23,33 +24,26 @@ def _padded_data(x: np.ndarray, y: np.ndarray) -> tuple[Any, Any, Any]:
     return jnp.asarray(pad(x, size)), jnp.asarray(pad(y, size)), jnp.asarray(np.arange(size) < len(x))
 
 
-def _exact(tree: Any, x: Any, y: Any, present: Any) -> GaussianRegression:
-    return Exact(tree["kernel"], tree["noise"], x, y, present)
+def _model(tree: Any, features: Any, x: Any, y: Any, present: Any) -> GaussianRegression:
+    """Exact where there are no inducing points; those of the tree are trained, `features` are not."""
+    features = tree.get("features", features)
+    if features is None:
+        return Exact(tree["kernel"], tree["noise"], x, y, present)
+    return Collapsed(tree["kernel"], tree["noise"], x, y, features, present)
 
 
-def _collapsed(tree: Any, x: Any, y: Any, present: Any) -> GaussianRegression:
-    return Collapsed(tree["kernel"], tree["noise"], x, y, tree["features"], present)
-
-
-_MODELS = {"exact": _exact, "inducing": _collapsed}
-
-
-def _exact_evidence(tree: Any, *data: Any) -> Any:
-    return _exact(tree, *data).log_evidence()
-
-
-def _collapsed_evidence(tree: Any, *data: Any) -> Any:
-    return _collapsed(tree, *data).log_evidence()
+def _evidence(tree: Any, *data: Any) -> Any:
+    return _model(tree, *data).log_evidence()
 
 
 @eqx.filter_jit
-def _predict(kind: str, tree: Any, data: Any, x: Any) -> Any:
-    return _MODELS[kind](tree, *data).predict(x)
+def _predict(tree: Any, data: Any, x: Any) -> Any:
+    return _model(tree, *data).predict(x)
 
 
 @eqx.filter_jit
-def _joint(kind: str, tree: Any, data: Any, x: Any) -> Any:
-    return _MODELS[kind](tree, *data).joint(x)
+def _joint(tree: Any, data: Any, x: Any) -> Any:
+    return _model(tree, *data).joint(x)
 
 
 class GPRegressor(RegressorMixin, GPEstimator):
@@ -60,11 +54,9 @@ class GPRegressor(RegressorMixin, GPEstimator):
     says which and why. Everything is computed in double precision, whatever the flags.
 
     Hyperparameters: a log-normal prior of scale `prior_scale` about their starting values (lengthscales at the inputs'
-    standard deviation times sqrt(d), the kernel's variance at 1, noise at a tenth, both relative to the variance of
-    y), and their
-    mode by L-BFGS from `num_starts` places; or, with `hyperparameters=jensen.fit`, their posterior, certificate
-    included,
-    over which predictions are averaged.
+    standard deviation times sqrt(d), the kernel's variance at 1, noise at a tenth, both relative to the variance of y),
+    and their mode by L-BFGS from `num_starts` places; or, with `hyperparameters=jensen.fit`, their posterior,
+    certificate included, over which predictions are averaged (inducing points then stay where k-means puts them).
 
     Args:
         kernel: text (`matern52`, `rbf + linear`, ...; see `gp.kernels.kernel`) or a kernel object.
@@ -81,9 +73,8 @@ class GPRegressor(RegressorMixin, GPEstimator):
         random_state: seed.
         progress: show a bar.
 
-    Attributes: `kernel_`, `noise_` (at their trained values, in units of normalised y), `hyperparameters_`,
-    `log_evidence_`
-    (of normalised y; a lower bound with inducing points), `representation_`, `certificate_`.
+    Attributes: `kernel_`, `noise_`, `hyperparameters_` (at the mode, or the posterior median; in units of normalised y),
+    `log_evidence_` (there, of normalised y; a lower bound with inducing points), `representation_`, `certificate_`.
     """
 
     def __init__(
@@ -129,20 +120,23 @@ class GPRegressor(RegressorMixin, GPEstimator):
         with jax.enable_x64(True):
             self.kernel_ = doubled(as_kernel(self.kernel, X))
             tree: dict[str, Any] = {"kernel": self.kernel_, "noise": jnp.asarray(float(self.noise))}
+            white, features = (y - self._level) / self._scale, None
             if kind == "inducing":
                 m = self.num_inducing or (100 if len(X) <= 10_000 else 200)
-                tree["features"] = inducing_points(X, min(m, len(X)), self._seed())
-                why += f"; {len(tree['features'].z)} points"
-            evidence = _exact_evidence if kind == "exact" else _collapsed_evidence
-            white = (y - self._level) / self._scale
-            few = max(FEW, 20 * len(tree["features"].z)) if kind == "inducing" else len(X)
-            if few < len(X) / 2 and self.hyperparameters is None:
+                features = inducing_points(X, min(m, len(X)), self._seed())
+                why += f"; {len(features.z)} points"
+                if self.hyperparameters is None:
+                    tree["features"] = features  # places have a mode, and no posterior worth the name
+            begin, few = None, max(FEW, SHARE * len(tree["features"].z)) if "features" in tree else len(X)
+            if self.optimise and few < len(X) / 2:
                 # most of the way costs little on some of the rows
                 rows = np.random.default_rng(self._seed()).choice(len(X), few, replace=False)
-                tree = self._train(evidence, tree, *_padded_data(X[rows], white[rows]), x=X)[0]
-            data = _padded_data(X, white)
-            self._trees, self._data, self._kind = self._train(evidence, tree, *data, x=X), data, kind
-            self.kernel_, self.noise_ = self._trees[0]["kernel"], float(self._trees[0]["noise"])
+                begin = self._train(_evidence, tree, features, *_padded_data(X[rows], white[rows]), x=X)[0]
+            self._data = (features, *_padded_data(X, white))
+            draws = self._train(_evidence, tree, *self._data, x=X, begin=begin)
+            at = Hyperparameters(tree).at
+            self._trees, middle = [at(d) for d in draws], at(jnp.median(draws, 0))
+            self.kernel_, self.noise_ = middle["kernel"], float(middle["noise"])
         self.representation_ = f"{kind}: {why}"
         return self
 
@@ -160,11 +154,11 @@ class GPRegressor(RegressorMixin, GPEstimator):
         X = self._new(X)
         with jax.enable_x64(True):
             if return_cov:
-                mean, cov = _mixed([_joint(self._kind, tree, self._data, jnp.asarray(X)) for tree in self._trees])
+                mean, cov = _mixed([_joint(tree, self._data, jnp.asarray(X)) for tree in self._trees])
                 cov = cov + (self._mean_noise() * np.eye(len(X)) if noise else 0.0)
                 return self._level + self._scale * mean, self._scale**2 * cov
             at = jnp.asarray(pad(X, padded(len(X))))
-            parts = [_predict(self._kind, tree, self._data, at) for tree in self._trees]
+            parts = [_predict(tree, self._data, at) for tree in self._trees]
             mean, variance = _mixed([(m[: len(X)], v[: len(X)]) for m, v in parts])
             mean = self._level + self._scale * mean
             if not return_std:
@@ -184,7 +178,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
         with jax.enable_x64(True):
             for i in np.unique(which):
                 tree = self._trees[i]
-                mean, cov = (np.asarray(a) for a in _joint(self._kind, tree, self._data, jnp.asarray(X)))
+                mean, cov = (np.asarray(a) for a in _joint(tree, self._data, jnp.asarray(X)))
                 cov = cov + float(tree["noise"]) * np.eye(len(X)) if noise else cov
                 out[:, which == i] = _normal(rng, mean, cov, int(np.sum(which == i)))
         return self._level + self._scale * out
