@@ -73,7 +73,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
         random_state: seed.
         progress: show a bar.
 
-    Attributes: `kernel_`, `noise_`, `hyperparameters_` (at the mode, or the posterior median; in units of normalised y),
+    Attributes: `kernel_`, `noise_`, `hyperparameters_` (at the mode or the posterior median, in units of normalised y),
     `log_evidence_` (there, of normalised y; a lower bound with inducing points), `representation_`, `certificate_`.
     """
 
