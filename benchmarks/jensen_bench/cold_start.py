@@ -3,8 +3,8 @@
 Each run is a process of its own on the 31-d logistic regression of scikit-learn's breast cancer data (N(0, 1) priors):
 imports, model, compilation, inference, 1,000 draws. Ours is certified (`jensen.fit`); the peer is NumPyro's full-rank
 SVI (AutoMultivariateNormal, 10 particles, 10,000 steps of Adam with a cosine rate from 0.03). `cached` repeats it with
-JAX's
-persistent compilation cache filled by a first run. Wall seconds, the median of `--repeats`, and ratios to the peer's.
+JAX's persistent compilation cache filled by a first run. Wall seconds, the median of `--repeats`, and ratios to the
+peer's.
 """
 
 import argparse

@@ -22,6 +22,12 @@ class Claim:
     baseline: float | None
     holds: bool
 
+    def __post_init__(self):
+        # what NumPy computes compares to its own kinds of number and truth, which are no JSON
+        object.__setattr__(self, "measured", float(self.measured))
+        object.__setattr__(self, "baseline", None if self.baseline is None else float(self.baseline))
+        object.__setattr__(self, "holds", bool(self.holds))
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:

@@ -6,7 +6,7 @@ import pytest
 from jensen.core import InputError
 from jensen.gp.grid_equation import GridEquation, derivative_gram, even_derivative_gram
 from jensen.gp.kernels.spectral import StudentTMixture
-from jensen.gp.kernels.stationary import RBF, Matern52
+from jensen.gp.kernels.stationary import RBF, Matern32, Matern52
 from jensen.gp.kronecker import Kronecker
 
 
@@ -42,6 +42,13 @@ def test_the_profiled_loss_is_the_minimum_over_u():
     np.testing.assert_allclose(found.loss, loss(np.asarray(found.u)), rtol=1e-6)
     rng = np.random.default_rng(0)
     assert all(found.loss < loss(np.asarray(found.u) + 1e-3 * rng.normal(size=12)) for _ in range(20))
+
+
+def test_matern_52_is_one_bump_of_the_student_mixture_at_frequency_0():
+    _, _, equation = line()
+    matern, bump = (equation.solve([k]) for k in (Matern52(0.5), StudentTMixture([1.0], [2.0], [0.0])))
+    np.testing.assert_allclose(matern.u, bump.u, atol=1e-7)
+    np.testing.assert_allclose(matern.loss, bump.loss, rtol=1e-7)
 
 
 @pytest.mark.parametrize("order", [0, 1, 2])
@@ -103,7 +110,7 @@ def test_clear_errors():
         GridEquation((x,), ((2,),), jnp.ones(2), u, known, ends)
     with pytest.raises(InputError, match="One kernel an axis"):
         line()[2].solve([])
-    with pytest.raises(InputError, match="StudentTMixture"):
-        line()[2].solve([Matern52()])
+    with pytest.raises(InputError, match="paths with 1 derivatives"):
+        line()[2].solve([Matern32()])
     with pytest.raises(InputError, match="even"):
         GridEquation((x,), ((2,),), jnp.ones(1), u, known, ends, even=(True, True))

@@ -25,11 +25,21 @@ from jensen.gp.kernels import Matern32
 from jensen.gp.likelihoods.readout import PoissonReadout
 from jensen.gp.priors.state_space import StateSpace
 from jensen.gp.state_space import hann, periodogram, whittle
+from jensen_papers.gp._populations import (
+    GAP,
+    LENGTHSCALE,
+    MODE,
+    Population,
+    em,
+    fit,
+    marginals,
+    matern32,
+    r2,
+    smoothed,
+)
 from jensen_papers.result import Claim, Result
 
 PAPER = "P099, abstract"
-GAP, LENGTHSCALE, NEURONS, RATE = 0.02, 0.5, 10, 0.3
-CVI, MODE = jn.algorithms.CVI(tolerance=1e-10), jn.algorithms.Mode(num_starts=1)
 
 
 def reproduce(full: bool = False, figure: Path | None = None) -> Result:
@@ -43,40 +53,12 @@ def reproduce(full: bool = False, figure: Path | None = None) -> Result:
     return Result("P099", "spike-trains", time.perf_counter() - began, tuple(claims))
 
 
-def matern32(t: np.ndarray, lengthscale: float = LENGTHSCALE) -> np.ndarray:
-    """The dense covariance, written out."""
-    r = np.sqrt(3) * np.abs(t[:, None] - t) / lengthscale
-    return (1 + r) * np.exp(-r)
-
-
-class Population:
-    """Spike counts of `NEURONS` neurons in n bins, driven by one Matern-3/2 trajectory."""
-
-    def __init__(self, n: int, seed: int):
-        rng = np.random.default_rng(seed)
-        self.t = GAP * np.arange(n)
-        self.x = np.linalg.cholesky(matern32(self.t) + 1e-10 * np.eye(n)) @ rng.normal(size=n)
-        self.loading = rng.normal(size=(NEURONS, 1))
-        self.offset = np.full(NEURONS, np.log(RATE))
-        self.y = rng.poisson(np.exp(self.x[:, None] * self.loading[:, 0] + self.offset)).astype(float)
-
-
-def _fit(target: Any, start: Any = None) -> Any:
-    start = PointPosterior(target.space, jnp.zeros(target.space.dimension)) if start is None else start
-    return jn.run(CVI, target, key=jax.random.key(0), start=start, certify=False, progress=False)
-
-
-@eqx.filter_jit
-def _marginals(q: Any) -> Any:
-    return q.marginals()
-
-
 def _dense(spikes: Population) -> list[Claim]:
     """The same fixed point by dense algebra in NumPy, with no jitter."""
     n, c = len(spikes.t), spikes.loading[:, 0]
-    fit = _fit(_model(spikes, jnp.asarray(spikes.loading), jnp.asarray(spikes.offset)))
-    ours = _marginals(fit.posterior.q)
-    elbo = float(fit.runs[-1].history.scalars["log_evidence"][-1])
+    found = fit(_model(spikes, jnp.asarray(spikes.loading), jnp.asarray(spikes.offset)))
+    ours = marginals(found.posterior.q)
+    elbo = float(found.runs[-1].history.scalars["log_evidence"][-1])
     covariance = matern32(spikes.t)
     j, precision = np.zeros(n), np.zeros(n)
     for _ in range(20):
@@ -159,15 +141,15 @@ def _linear(short: int = 500, long: int = 8000) -> list[Claim]:
 
 def _readout(spikes: Population, figure: Path | None) -> list[Claim]:
     """Loadings and offsets by variational EM; the trajectory against factor analysis of smoothed counts."""
-    counts = _smoothed(spikes.y, 5.0)
+    counts = smoothed(spikes.y, 5.0)
     factor = np.linalg.svd(counts - counts.mean(0), full_matrices=False)[0][:, 0]
-    baseline = _r2(factor[:, None], spikes.x)
+    baseline = r2(factor[:, None], spikes.x)
     # EM starts from the loadings of that factor
     loading = jnp.asarray(np.std(factor) ** -1 * (np.log(counts + 0.05) - np.log(counts + 0.05).mean(0)).T @ factor)
     loading, offset = loading[:, None] * float(np.var(factor)), jnp.log(jnp.asarray(spikes.y.mean(0)) + 1e-3)
-    found, _, _ = _em(_model(spikes, loading, offset), spikes.y)
-    q = _marginals(found)
-    ours = _r2(np.asarray(q.mean), spikes.x)
+    found, _, _ = em(_model(spikes, loading, offset), spikes.y)
+    q = marginals(found)
+    ours = r2(np.asarray(q.mean), spikes.x)
     if figure is not None:
         _draw(spikes, np.asarray(q.mean[:, 0]), np.sqrt(np.asarray(q.cov[:, 0, 0])), factor, figure)
     return [
@@ -183,60 +165,10 @@ def _readout(spikes: Population, figure: Path | None) -> list[Claim]:
     ]
 
 
-def _em(model: LatentModel, y: Any, rounds: int = 8) -> tuple[Any, Any, Any]:
-    """CVI for the trajectory, then loadings and offsets that raise its expected log likelihood; (q, C, d)."""
-    start: Any = None
-    likelihood: Any = model.likelihood
-    for _ in range(rounds):
-        q = _fit(eqx.tree_at(lambda m: m.likelihood, model, likelihood), start).posterior
-        marginals = _marginals(q.q)
-        target = jn.targets.from_log_density(
-            _expected,
-            (np.zeros(likelihood.loading.shape), np.zeros(likelihood.offset.shape)),
-            y,
-            marginals.mean,
-            marginals.cov,
-        )
-        at = jnp.concatenate([likelihood.loading.ravel(), likelihood.offset])
-        best = jn.run(
-            MODE,
-            target,
-            key=jax.random.key(1),
-            start=PointPosterior(target.space, at),
-            certify=False,
-            progress=False,
-        ).posterior
-        assert isinstance(best, PointPosterior)
-        size = likelihood.loading.size
-        likelihood = PoissonReadout(best.z[:size].reshape(likelihood.loading.shape), best.z[size:])
-        start = q
-    return q.q, likelihood.loading, likelihood.offset
-
-
-def _expected(parameters: Any, y: Any, mean: Any, cov: Any) -> Any:
-    """E_q[log p(y | f)] up to a constant; a weak prior on the loadings keeps silent neurons finite."""
-    loading, offset = parameters
-    log_rate = mean @ loading.T + offset
-    inflated = jnp.exp(log_rate + 0.5 * jnp.einsum("jk,nkl,jl->nj", loading, cov, loading))
-    return jnp.sum(y * log_rate - inflated) - 0.05 * (jnp.sum(loading**2) + jnp.sum(offset**2))
-
-
-def _smoothed(y: np.ndarray, sd: float) -> np.ndarray:
-    from scipy.ndimage import gaussian_filter1d
-
-    return gaussian_filter1d(y, sd, axis=0)
-
-
-def _r2(estimate: np.ndarray, truth: np.ndarray) -> float:
-    """Share of the variance of `truth` that an affine map of `estimate` explains."""
-    design = np.concatenate([estimate, np.ones((len(estimate), 1))], 1)
-    truth = truth.reshape(len(truth), -1)
-    left = truth - design @ np.linalg.lstsq(design, truth, rcond=None)[0]
-    return float(1 - np.sum(left**2) / np.sum((truth - truth.mean(0)) ** 2))
-
-
 def _whittle(n: int = 1000) -> Claim:
     """Lengthscale and variance of a noise-free draw, by the Whittle likelihood and by exact maximum likelihood."""
+    from scipy.linalg import solve_triangular
+
     t = GAP * np.arange(n)
     x = np.linalg.cholesky(matern32(t) + 1e-12 * np.eye(n)) @ np.random.default_rng(3).normal(size=n)
 
@@ -244,8 +176,6 @@ def _whittle(n: int = 1000) -> Claim:
         tril = np.linalg.cholesky(matern32(t, float(np.exp(log_lengthscale))) + 1e-10 * np.eye(n))
         white = solve_triangular(tril, x, lower=True)
         return n * np.log(np.mean(white**2)) + 2 * np.sum(np.log(np.diag(tril)))
-
-    from scipy.linalg import solve_triangular
 
     found: Any = minimize_scalar(profile, bounds=(-2.5, 1.5), method="bounded", options={"xatol": 0.02})
     exact = np.exp(found.x)
@@ -285,13 +215,13 @@ def _van_der_pol(trials: int = 10, bins: int = 500, neurons: int = 50) -> Claim:
     t = np.concatenate([1e4 * k + GAP * np.arange(bins) for k in range(trials)])
     loading = rng.normal(size=(neurons, 2)) / np.sqrt(2)
     y = rng.poisson(np.exp(x @ loading.T + np.log(5 * GAP))).astype(float)
-    counts = np.concatenate([_smoothed(trial, 5.0) for trial in y.reshape(trials, bins, neurons)])
+    counts = np.concatenate([smoothed(trial, 5.0) for trial in y.reshape(trials, bins, neurons)])
     u, s, v = np.linalg.svd(counts - counts.mean(0), full_matrices=False)
     start = (v[:3].T * s[:3]) / np.sqrt(len(y)) / y.mean(0)[:, None]
     prior = StateSpace([Matern32(LENGTHSCALE)] * 3, t)
     model = LatentModel(prior, PoissonReadout(jnp.asarray(start), jnp.log(jnp.asarray(y.mean(0)))), y)
-    q, _, _ = _em(model, y, rounds=15)
-    ours, baseline = _r2(np.asarray(_marginals(q).mean), x), _r2(u[:, :3], x)
+    q, _, _ = em(model, y, rounds=15)
+    ours, baseline = r2(np.asarray(marginals(q).mean), x), r2(u[:, :3], x)
     return Claim(
         f"R^2 of a Van der Pol oscillator behind {neurons} neurons, {trials} trials of {bins} bins, 3 latents",
         "Demonstration of the co-author's re-implementation: 0.972",
@@ -316,7 +246,7 @@ def _retina(width: float = 0.02, folds: int = 5) -> Claim:
             PoissonReadout(jnp.ones((1, 1)), jnp.log(jnp.asarray([counts[train].mean()]))),
             counts[train][:, None],
         )
-        q = _fit(model).posterior.q
+        q = fit(model).posterior.q
         mean, cov = q.predict(t[~train])
         rate = np.asarray(jax.vmap(model.likelihood.predict)(mean, cov)[0])[:, 0]
         ours += np.sum(counts[~train] * np.log(rate) - rate)

@@ -3,7 +3,8 @@
 What is claimed: contracting each image to a small tensor by sparse, smooth windows, learned together with a multilinear
 Gaussian process, predicts better than methods on the pixels and shows where the signal is. Simulated as in the authors'
 code: images of 25 x 25 x 3 with one bright patch. The baselines are Gaussian processes on the pixels, linear (ridge)
-and squared exponential, with scale and noise of largest evidence. `--full` varies the noise and the number of images.
+and squared exponential, with scale and noise of largest evidence. The penalty is chosen on a data set of its own, by
+the log density of held-out rows. `--full` varies the noise and the number of images.
 """
 
 import time
@@ -23,7 +24,8 @@ from jensen_papers.result import Claim, Result
 PAPER = "Sun et al. (2023)"
 WINDOWS = ((2, 7), (10, 15), (18, 23))
 SEEDS = 5
-PENALTY, SWEEPS, STARTS = 10.0, 60, 3
+PENALTIES, SWEEPS, STARTS = (3.0, 10.0, 30.0), 60, 3
+PILOT, FIRST = 1000, 100  # seeds: of the set that the penalty is chosen on, and of the first that is scored
 K12 = np.array([[1, 0.9, 0.99], [0.9, 1, 0.9], [0.99, 0.9, 1]])
 K3 = np.array([[1, -0.9, 0.9], [-0.9, 1, -0.9], [0.9, -0.9, 1]])
 
@@ -88,10 +90,22 @@ def _scores(mean: Any, variance: Any, y: np.ndarray) -> tuple[float, float]:
     return float(np.sqrt(np.mean((y - mean) ** 2))), float(nll)
 
 
-def _fit(x: np.ndarray, y: np.ndarray, seed: int) -> TensorRegression:
+def _fit(x: np.ndarray, y: np.ndarray, seed: int, penalty: float) -> TensorRegression:
     return tensor_regression(
-        jax.random.key(seed), x, y, contracted=(3, 3), penalty=PENALTY, sweeps=SWEEPS, starts=STARTS
+        jax.random.key(seed), x, y, contracted=(3, 3), penalty=penalty, sweeps=SWEEPS, starts=STARTS
     )
+
+
+def _tested(fit: TensorRegression, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    new = jnp.asarray(x)
+    return _scores(fit.mean(new), fit.variance(new) + fit.regression.noise, y)
+
+
+def _penalty(number: int, noise: float) -> float:
+    """Of `PENALTIES` the one of largest held-out log density on the pilot set."""
+    x, y = _simulate(number, noise, PILOT)
+    train = 3 * number // 4
+    return min(PENALTIES, key=lambda p: _tested(_fit(x[:train], y[:train], 0, p), x[train:], y[train:])[1])
 
 
 def _inside(maps: Any) -> float:
@@ -102,20 +116,19 @@ def _inside(maps: Any) -> float:
 
 def _compare(number: int, noise: float, seeds: int) -> tuple[list[Claim], TensorRegression]:
     found: dict[str, list[tuple[float, float]]] = {"tensor": [], "ridge": [], "squared exponential": []}
-    inside, rises = [], []
-    for seed in range(seeds):
+    inside, rises, penalty = [], [], _penalty(number, noise)
+    for seed in range(FIRST, FIRST + seeds):
         x, y = _simulate(number, noise, seed)
         train = 3 * number // 4
         data, rest, truth = (x[:train], y[:train]), x[train:], y[train:]
-        fit = _fit(*data, seed)
-        new = jnp.asarray(rest)
-        found["tensor"].append(_scores(fit.mean(new), fit.variance(new) + fit.regression.noise, truth))
+        fit = _fit(*data, seed, penalty)
+        found["tensor"].append(_tested(fit, rest, truth))
         found["ridge"].append(_scores(*_on_pixels(*data, rest, ()), truth))
         found["squared exponential"].append(_scores(*_on_pixels(*data, rest, (10.0, 20.0, 40.0, 80.0)), truth))
         inside.append(0.5 * (_inside(fit.factors.rows) + _inside(fit.factors.columns)))
         rises.append(float(jnp.max(jnp.diff(fit.objective) / jnp.abs(fit.objective[:-1]))))
     where = f"{PAPER}: validated by simulation (tables not seen)"
-    words = f"{number} images, noise {noise:g}, means over {seeds} seeds"
+    words = f"{number} images, noise {noise:g}, penalty {penalty:g}, means over {seeds} seeds"
     claims = []
     for index, name in ((0, "RMSE"), (1, "NLL (nats)")):
         means = {k: float(np.mean([score[index] for score in v])) for k, v in found.items()}
@@ -136,9 +149,9 @@ def _compare(number: int, noise: float, seeds: int) -> tuple[list[Claim], Tensor
             f"Share of |A| and |B| within the true windows, {words}; baseline: 15 columns of 25",
             where,
             mass,
-            "> 0.75",
+            "> 0.8",
             0.6,
-            mass > 0.75,
+            mass > 0.8,
         )
     )
     claims.append(

@@ -37,10 +37,10 @@ def fit(
 
     The rungs, each started from the best result before it: mode and Laplace; a mixture of Laplace approximations, if
     the first rung met several modes; a full-rank Gaussian by batch and match; NUTS preconditioned by it; a flow; NUTS
-    preconditioned by the flow; tempered SMC, four populations. After each one the result is certified with fresh
-    draws; where the importance weights of
-    a density are usable but not flat (0.5 < k-hat < 0.7, or moments off) its draws are resampled by them. The first
-    certified result is returned. If none is, the one with the fewest failed checks is, and its certificate says so.
+    preconditioned by the flow; tempered SMC, four populations. After each one the result is certified with fresh draws;
+    where the importance weights of a density are usable but not flat (0.5 < k-hat < 0.7, or moments off) its draws are
+    resampled by them. The first certified result is returned. If none is, the one with the fewest failed checks is, and
+    its certificate says so.
 
     Args:
         model: a `Target`, or a NumPyro model.

@@ -60,8 +60,7 @@ class SequentialEP(Sequential):
     """Expectation propagation that visits the sites in order, a sweep a step, without damping by default.
 
     As `EP`: t_i <- (moment match of q / t_i^power times p(y_i | f_i)^power) / cavity, to the power 1 / power, but the
-    next
-    site already sees the last one's; fewer sweeps, each O(n d^2) and not parallel over sites.
+    next site already sees the last one's; fewer sweeps, each O(n d^2) and not parallel over sites.
 
     Source: Minka (2001), Expectation propagation for approximate Bayesian inference.
     """

@@ -86,12 +86,11 @@ class EP(Propagation):
 
     The cavity is q / t_i^power; the new site is the quotient of the moment-matched Gaussian and the cavity, to the
     power 1 / power, and the sites move a share `rate` of the way. power = 1 is EP, power -> 0 the fixed points of VI
-    (`CVI`).
-    With an inducing-point prior the sites act on the projection and the tilted moments see the residual.
+    (`CVI`). With an inducing-point prior the sites act on the projection and the tilted moments see the residual.
 
     log p(y) = log Z + sum_i [log Z_i - log E_cavity t_i^power] / power, Z_i the tilted normaliser: no bound, and
-    usually the
-    closest of the three rules. There is no objective that must fall; a run ends when the marginals stand still.
+    usually the closest of the three rules. There is no objective that must fall; a run ends when the marginals stand
+    still.
 
     Raises `InputError` for a power outside (0, 1] or a rate outside (0, 1].
 

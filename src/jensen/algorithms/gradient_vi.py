@@ -59,8 +59,7 @@ class GradientVI(Algorithm):
         learning_rate: Adam's step, about the change of a parameter a step; flows want 1e-3 to 5e-3.
 
     Takes minibatches. Cost: the gradients of the objective's draws a step; thousands of steps. Where p is nearly
-    Gaussian
-    `BatchMatch` is two orders faster; it is for flows, for large d with `LowRank`, and for minibatches.
+    Gaussian `BatchMatch` is two orders faster; it is for flows, for large d with `LowRank`, and for minibatches.
 
     Raises `InputError` if the starting posterior has another dimension than a family given as such.
 

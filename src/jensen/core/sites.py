@@ -1,8 +1,7 @@
 """Sites: a Gaussian factor for each likelihood term, and the priors that can be conditioned on them.
 
-A latent Gaussian model p(y, f) = N(f; m, K) prod_i p(y_i | f_i) has a posterior that is *a prior plus sites*:
-q(f) = N(f; m, K) prod_i t_i(f_i) / Z, t_i(f_i) = exp(l_i . f_i - f_i^T P_i f_i / 2). How the natural parameters (l_i,
-P_i) are
+A latent Gaussian model p(y, f) = N(f; m, K) prod_i p(y_i | f_i) has a posterior that is *a prior plus sites*: q(f) =
+N(f; m, K) prod_i t_i(f_i) / Z, t_i(f_i) = exp(l_i . f_i - f_i^T P_i f_i / 2). How the natural parameters (l_i, P_i) are
 chosen is an algorithm's matter (`CVI`, `EP`, `ADF`, `SiteLaplace`), how the prior is held another one's.
 """
 
@@ -49,9 +48,8 @@ class Marginals(eqx.Module):
     """What conditioning a prior on sites gives, at each site.
 
     `mean`, `cov`: moments of f_i under q. `residual`: the part of `cov` that the sites do not act on, k(x_i, x_i) -
-    Q_ii of
-    an inducing-point prior (sites then act on the projection E[f_i | u], whose covariance is cov - residual); zero
-    elsewhere. `log_normaliser`: log of the integral of prior times sites.
+    Q_ii of an inducing-point prior (sites then act on the projection E[f_i | u], whose covariance is cov - residual);
+    zero elsewhere. `log_normaliser`: log of the integral of prior times sites.
     """
 
     mean: Float[Array, "n k"]
@@ -105,9 +103,8 @@ def divergence(sites: Sites, marginals: Marginals) -> Float[Array, ""]:
 class LatentGaussian(Protocol):
     """Offers a Gaussian prior and likelihood terms of few latent values each: p(y, f) = N(f; m, K) prod_i p(y_i | f_i).
 
-    The methods give, a value for each of the n terms: `log_terms(f)` = log p(y_i | f_i); `expected(mean, cov)` =
-    E[log p(y_i | f_i)], and `log_tilted(mean, cov, power)` = log E[p(y_i | f_i)^power], both for f_i ~ N(mean_i,
-    cov_i).
+    The methods give, a value for each of the n terms: `log_terms(f)` = log p(y_i | f_i); `expected(mean, cov)` = E[log
+    p(y_i | f_i)], and `log_tilted(mean, cov, power)` = log E[p(y_i | f_i)^power], both for f_i ~ N(mean_i, cov_i).
     `terms(rows)` has these methods for the terms of these indices alone.
     """
 

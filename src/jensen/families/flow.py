@@ -175,8 +175,7 @@ class Flow(Bijective):
 
     `mean`, `scale_tril`: m and L of that Gaussian, not trained. `shift`, `tril`: b, and A by its strict lower part and
     the logarithm of its diagonal, trained. `network`: the layers' networks. `order`: the order of coordinates in each
-    layer.
-    `layer`: their kind and sizes. T_i is the identity as long as the last weights are zero.
+    layer. `layer`: their kind and sizes. T_i is the identity as long as the last weights are zero.
 
     A draw and its density cost one pass; the density elsewhere one inverse pass, which for `Autoregressive` layers is
     d passes.

@@ -16,8 +16,7 @@ class LowRankGaussian(Reparameterised):
     """N(m, diag(s^2) + U U^T): d (2 + r) parameters, O(d r + r^3) a draw and a density; no d x d matrix is formed.
 
     With C = I + U^T diag(s^-2) U (r x r): log det S = 2 sum log s + log det C, and (z-m)^T S^-1 (z-m) by Woodbury's
-    identity.
-    `mean`, `log_scale`: m and log s, shape (d,). `factor`: U, shape (d, r).
+    identity. `mean`, `log_scale`: m and log s, shape (d,). `factor`: U, shape (d, r).
 
     Source: Ong, Nott and Smith (2018).
     """

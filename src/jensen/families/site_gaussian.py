@@ -18,8 +18,7 @@ class SiteGaussian(Density):
     """q(z) = N(z; 0, I) prod_i t_i(A_i z + m_i), Gaussian: a prior in its white coordinates z, conditioned on sites.
 
     `marginals()` and `predict(x)` cost what the prior's own algebra costs and are there at any size; draws and the
-    joint
-    density need the d x d precision I + sum_i A_i^T P_i A_i, and are refused above 5,000 coordinates.
+    joint density need the d x d precision I + sum_i A_i^T P_i A_i, and are refused above 5,000 coordinates.
     """
 
     prior: GaussianPrior

@@ -1,10 +1,8 @@
 """Gaussian processes: a prior, a likelihood, and sites between them.
 
 `GPRegressor` and `GPClassifier` are scikit-learn estimators. Behind them: `LatentModel(prior, likelihood, y)` with
-priors
-of `gp.priors`, likelihoods of `gp.likelihoods`, kernels of `gp.kernels`, for the algorithms `CVI`, `EP`,
-`SequentialEP`,
-`ADF`, `SiteLaplace` and every other method; `EvidenceTarget` for hyperparameters.
+priors of `gp.priors`, likelihoods of `gp.likelihoods`, kernels of `gp.kernels`, for the algorithms `CVI`, `EP`,
+`SequentialEP`, `ADF`, `SiteLaplace` and every other method; `EvidenceTarget` for hyperparameters.
 """
 
 import importlib

@@ -1,5 +1,6 @@
 """Deep kernel machines: deep Gaussian processes in the limit that keeps representation learning, as an optimisation."""
 
+import abc
 from typing import Any
 
 import equinox as eqx
@@ -25,7 +26,77 @@ class Blocks(eqx.Module):
     diagonal: Float[Array, " n"]
 
 
-class DeepKernelMachine(Target):
+class KernelMachine(Target):
+    """What the dense and the sparse machine share: layers of Gram matrices between some rows, the `anchors`.
+
+    G_l = C_l T_l T_l^T C_l^T with C_l C_l^T = K(G_{l-1}), G_0 = X X^T / d of the anchors; coordinates z are the lower
+    triangles of all T_l, with the logarithms of their diagonals.
+    """
+
+    x: Float[Array, "n d"]
+    y: Float[Array, "n k"]
+    nu: Float[Array, " l"]
+    noise: Scalar = scalar_field(0.1)
+    activation: Activation = ReLU()
+    weight_variance: Scalar = scalar_field(2.0)
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any,
+        nu: Any,
+        noise: float | Scalar = 0.1,
+        activation: Activation | None = None,
+        weight_variance: float | Scalar = 2.0,
+    ):
+        self.x, self.y, self.nu = _checked(x, y, nu, noise, weight_variance)
+        self.noise, self.weight_variance = as_scalar(noise), as_scalar(weight_variance)
+        self.activation = ReLU() if activation is None else activation
+
+    @property
+    @abc.abstractmethod
+    def anchors(self) -> Float[Array, "m d"]:
+        """The rows whose Gram matrices are learned."""
+
+    @property
+    def space(self) -> Space:
+        m = self.anchors.shape[0]
+        return real_space(factors=(self.nu.shape[0], m * (m + 1) // 2))
+
+    def start(self, key: PRNGKey) -> Float[Array, " z"]:
+        """The NNGP, and a little noise, so that several starts differ."""
+        return 0.01 * jax.random.normal(key, (self.space.dimension,), self.x.dtype)
+
+    def grams(self, z: Float[Array, " z"]) -> Float[Array, "l m m"]:
+        """G_1..G_L at z."""
+        return jnp.stack(self._layers(z)[1])
+
+    def _kernel(self, gram: Float[Array, "m m"]) -> Float[Array, "m m"]:
+        return self.weight_variance * gram_of_gram(self.activation, gram)
+
+    def _layers(self, z: Float[Array, " z"]) -> tuple[Float[Array, "l m m"], list[Array]]:
+        """T_l and G_l, l = 1..L."""
+        x = self.anchors
+        rows, columns = np.tril_indices(len(x))
+        values = z.reshape(self.nu.shape[0], -1)
+        values = jnp.where(rows == columns, jnp.exp(values), values)
+        factors = jnp.zeros((self.nu.shape[0], len(x), len(x)), z.dtype).at[:, rows, columns].set(values)
+        grams, gram = [], x @ x.T / x.shape[1]
+        for factor in factors:
+            half = cholesky(self._kernel(gram)) @ factor
+            gram = half @ half.T
+            grams.append(gram)
+        return factors, grams
+
+    def _top(self, grams: list[Array], rows: Float[Array, "r d"]) -> Blocks:
+        """K of the last layer between the anchors and at any rows, which follow by conditioning layer by layer."""
+        blocks = _inputs(self.anchors, rows)
+        for gram in grams:
+            blocks = _conditioned(_kernel_blocks(self.activation, self.weight_variance, blocks), gram)
+        return _kernel_blocks(self.activation, self.weight_variance, blocks)
+
+
+class DeepKernelMachine(KernelMachine):
     """L(G_1..G_L) = log P(Y | G_L) - sum_l nu_l KL(N(0, G_l) || N(0, K(G_{l-1}))), G_0 = X X^T / d, to be maximised.
 
     The limit of deep Gaussian processes with N nu_l features a layer and N copies of the outputs, N -> infinity: the
@@ -47,34 +118,9 @@ class DeepKernelMachine(Target):
     generalisation of kernel methods.
     """
 
-    x: Float[Array, "n d"]
-    y: Float[Array, "n k"]
-    nu: Float[Array, " l"]
-    noise: Scalar = scalar_field(0.1)
-    activation: Activation = ReLU()
-    weight_variance: Scalar = scalar_field(2.0)
-
-    def __init__(
-        self,
-        x: Any,
-        y: Any,
-        nu: Any,
-        noise: float | Scalar = 0.1,
-        activation: Activation | None = None,
-        weight_variance: float | Scalar = 2.0,
-    ):
-        self.x, self.y, self.nu = _checked(x, y, nu, noise, weight_variance)
-        self.noise, self.weight_variance = as_scalar(noise), as_scalar(weight_variance)
-        self.activation = ReLU() if activation is None else activation
-
     @property
-    def space(self) -> Space:
-        n = self.x.shape[0]
-        return real_space(factors=(self.nu.shape[0], n * (n + 1) // 2))
-
-    def start(self, key: PRNGKey) -> Float[Array, " z"]:
-        """The NNGP, and a little noise, so that several starts differ."""
-        return 0.01 * jax.random.normal(key, (self.space.dimension,), self.x.dtype)
+    def anchors(self) -> Float[Array, "n d"]:
+        return self.x
 
     def log_density(self, z: Float[Array, " z"]) -> Float[Array, ""]:
         factors, grams = self._layers(z)
@@ -90,34 +136,16 @@ class DeepKernelMachine(Target):
         places = jnp.arange(self.x.shape[0])
         return width * self.log_density(z) - jnp.sum(places * jnp.log(jnp.diagonal(factors, axis1=1, axis2=2)))
 
-    def grams(self, z: Float[Array, " z"]) -> Float[Array, "l n n"]:
-        """G_1..G_L at z."""
-        return jnp.stack(self._layers(z)[1])
-
     def predict(self, z: Float[Array, " z"], x_new: Any) -> tuple[Float[Array, "m k"], Float[Array, " m"]]:
         """Mean (m, k) and variance (m,) of new outputs, noise included, with the Grams of z."""
-        top = self._top(z, _as_new(x_new, self.x))
+        top = self._top(self._layers(z)[1], _as_new(x_new, self.x))
         tril = _noisy_tril(top.inducing, self.noise)
         half = solve_lower(tril, top.cross.T)
         mean = half.T @ solve_lower(tril, self.y)
         return mean, jnp.maximum(top.diagonal - jnp.sum(half**2, 0), 0.0) + self.noise
 
-    def _top(self, z: Float[Array, " z"], x_new: Float[Array, "m d"]) -> Blocks:
-        """K of the last layer, between rows and at new inputs, which follow by conditioning layer by layer."""
-        _, grams = self._layers(z)
-        blocks = _inputs(self.x, x_new)
-        for gram in grams:
-            blocks = _conditioned(_kernel_blocks(self.activation, self.weight_variance, blocks), gram)
-        return _kernel_blocks(self.activation, self.weight_variance, blocks)
 
-    def _kernel(self, gram: Float[Array, "n n"]) -> Float[Array, "n n"]:
-        return self.weight_variance * gram_of_gram(self.activation, gram)
-
-    def _layers(self, z: Float[Array, " z"]) -> tuple[Float[Array, "l n n"], list[Array]]:
-        return _layers(self, z, self.x)
-
-
-class SparseDeepKernelMachine(Target):
+class SparseDeepKernelMachine(KernelMachine):
     """The deep kernel machine whose learned Gram matrices are those of m inducing inputs: linear in the number of rows.
 
     L = sum_columns [log N(y; 0, Q + noise I) - tr(K_tt - Q) / (2 noise)]
@@ -132,13 +160,7 @@ class SparseDeepKernelMachine(Target):
     Source: Yang et al. (2023), section on sparse deep kernel machines.
     """
 
-    x: Float[Array, "n d"]
-    y: Float[Array, "n k"]
     inducing: Float[Array, "m d"]
-    nu: Float[Array, " l"]
-    noise: Scalar = scalar_field(0.1)
-    activation: Activation = ReLU()
-    weight_variance: Scalar = scalar_field(2.0)
 
     def __init__(
         self,
@@ -150,24 +172,18 @@ class SparseDeepKernelMachine(Target):
         activation: Activation | None = None,
         weight_variance: float | Scalar = 2.0,
     ):
-        self.x, self.y, self.nu = _checked(x, y, nu, noise, weight_variance)
+        super().__init__(x, y, nu, noise, activation, weight_variance)
         self.inducing = _as_new(inducing, self.x)
         if not isinstance(noise, jax.core.Tracer):
             require(float(noise) > 0, f"The noise of a sparse machine must be positive, got {noise}", InputError)
-        self.noise, self.weight_variance = as_scalar(noise), as_scalar(weight_variance)
-        self.activation = ReLU() if activation is None else activation
 
     @property
-    def space(self) -> Space:
-        m = self.inducing.shape[0]
-        return real_space(factors=(self.nu.shape[0], m * (m + 1) // 2))
-
-    def start(self, key: PRNGKey) -> Float[Array, " z"]:
-        """The NNGP, and a little noise, so that several starts differ."""
-        return 0.01 * jax.random.normal(key, (self.space.dimension,), self.x.dtype)
+    def anchors(self) -> Float[Array, "m d"]:
+        return self.inducing
 
     def log_density(self, z: Float[Array, " z"]) -> Float[Array, ""]:
-        factors, top = self._top(z, self.x)
+        factors, grams = self._layers(z)
+        top = self._top(grams, self.x)
         half, spread = self._projected(top)
         n, k = self.y.shape
         white = solve_lower(spread, half @ self.y) / jnp.sqrt(self.noise)
@@ -178,8 +194,9 @@ class SparseDeepKernelMachine(Target):
 
     def predict(self, z: Float[Array, " z"], x_new: Any) -> tuple[Float[Array, "m k"], Float[Array, " m"]]:
         """Mean (m, k) and variance (m,) of new outputs, noise included, with the Grams of z."""
-        half, spread = self._projected(self._top(z, self.x)[1])
-        top = self._top(z, _as_new(x_new, self.x))[1]
+        _, grams = self._layers(z)
+        half, spread = self._projected(self._top(grams, self.x))
+        top = self._top(grams, _as_new(x_new, self.x))
         new = solve_lower(cholesky(top.inducing), top.cross.T)
         inner = solve_lower(spread, new)
         mean = inner.T @ solve_lower(spread, half @ self.y) / jnp.sqrt(self.noise)
@@ -189,30 +206,6 @@ class SparseDeepKernelMachine(Target):
         """A = K_ii^-1/2 K_it / sqrt(noise), and the factor of I + A A^T."""
         half = solve_lower(cholesky(top.inducing), top.cross.T) / jnp.sqrt(self.noise)
         return half, jnp.linalg.cholesky(jnp.eye(half.shape[0], dtype=half.dtype) + half @ half.T)
-
-    def _top(self, z: Float[Array, " z"], rows: Float[Array, "r d"]) -> tuple[Float[Array, "l m m"], Blocks]:
-        factors, grams = _layers(self, z, self.inducing)
-        blocks = _inputs(self.inducing, rows)
-        for gram in grams:
-            blocks = _conditioned(_kernel_blocks(self.activation, self.weight_variance, blocks), gram)
-        return factors, _kernel_blocks(self.activation, self.weight_variance, blocks)
-
-
-def _layers(
-    machine: DeepKernelMachine | SparseDeepKernelMachine, z: Float[Array, " z"], x: Float[Array, "n d"]
-) -> tuple[Float[Array, "l n n"], list[Array]]:
-    """T_l and G_l, l = 1..L. Diagonals of T_l are exponentials of their coordinates."""
-    depth, n = machine.nu.shape[0], x.shape[0]
-    rows, columns = np.tril_indices(n)
-    values = z.reshape(depth, -1)
-    values = jnp.where(rows == columns, jnp.exp(values), values)
-    factors = jnp.zeros((depth, n, n), z.dtype).at[:, rows, columns].set(values)
-    grams, gram = [], x @ x.T / x.shape[1]
-    for factor in factors:
-        half = cholesky(machine.weight_variance * gram_of_gram(machine.activation, gram)) @ factor
-        gram = half @ half.T
-        grams.append(gram)
-    return factors, grams
 
 
 def _divergences(nu: Float[Array, " l"], factors: Float[Array, "l n n"]) -> Float[Array, ""]:

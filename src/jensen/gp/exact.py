@@ -90,8 +90,7 @@ class Collapsed(GaussianRegression):
     """The best q(u) for inducing variables u, in closed form: O(n M^2).
 
     Bound log N(y; 0, Q + noise I) - tr(K - Q) / (2 noise) <= log p(y), Q = Kfu Kuu^-1 Kuf; equal where u determines f
-    at x.
-    `features`: inducing points (M, d), or any `Features`.
+    at x. `features`: inducing points (M, d), or any `Features`.
 
     Source: Titsias (2009), Variational learning of inducing variables in sparse Gaussian processes.
     """

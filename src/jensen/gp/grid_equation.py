@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from jensen.core import Compiled, InputError, Scalar, require, scalar_field
 from jensen.gp._linalg import solve_lower
 from jensen.gp.kernels.spectral import Bumps
-from jensen.gp.kernels.stationary import Matern12, Matern32, Matern52, Stationary, as_rows
+from jensen.gp.kernels.stationary import Matern12, Matern32, Stationary, as_rows
 from jensen.gp.kronecker import Kronecker, kronecker_matvec
 
 JITTER = 1e-6  # of the variance: mixtures of many cosines are singular to rounding
@@ -76,10 +76,11 @@ class GridEquation(eqx.Module):
             len(kernels) == len(self.axes),
             f"One kernel an axis is wanted: {len(self.axes)}, got {len(kernels)} kernels",
         )
+        highest = max(max(order) for order in self.orders)
         for kernel in kernels:
-            rough = isinstance(kernel, Matern12 | Matern32 | Matern52)
-            words = f"{type(kernel).__name__} has no second derivative that can be traced at coincident points: "
-            require(not rough, words + "for Matern-5/2 use StudentTMixture([variance], [1 / lengthscale], [0])")
+            smooth = 0 if isinstance(kernel, Matern12) else 1 if isinstance(kernel, Matern32) else 2
+            words = f"{type(kernel).__name__} has paths with {smooth} derivatives, and the equation takes {highest}: "
+            require(smooth >= highest, words + "use Matern52 or a smoother kernel", InputError)
         return _solve(self, tuple(kernels))
 
     def gram(self, kernels: Sequence[Any], axis: int, order: int) -> Float[Array, "n n"]:

@@ -18,10 +18,8 @@ class Hyperparameters(eqx.Module):
     """A bijection between the trained leaves of a pytree and a vector theta.
 
     Leaves are the floating arrays of kernels, likelihoods and the like. Each is positive (lengthscales, variances,
-    degrees
-    of freedom) and enters as its logarithm, unless its field is declared with `metadata={"real": True}` (enters as it
-    is),
-    or with `metadata={"fixed": True}` (is not trained); leaves of tinygp's transforms are real too.
+    degrees of freedom) and enters as its logarithm, unless its field is declared with `metadata={"real": True}` (enters
+    as it is), or with `metadata={"fixed": True}` (is not trained); leaves of tinygp's transforms are real too.
 
     `names`: one a number, a path such as `kernel.lengthscale[0]`; `theta`: their values now.
     """

@@ -17,9 +17,9 @@ class ThermodynamicObjective(OfLogWeights):
 
     The left Riemann sum of log Z = int_0^1 E_{pi_b}[log w] db, pi_b proportional to q^(1-b) p^b, each expectation by
     the same K = `num_weights` draws of q, reweighted. b_1 = `first`, then evenly spaced in log b up to 1; T =
-    `num_parts`.
-    Its negative is a lower bound on the log evidence for every K: the integrand rises with b draw by draw, so that the
-    sum is at most the integral, log 1/K sum_k w_k. T = 1 is the ELBO; as T grows, the importance-weighted bound.
+    `num_parts`. Its negative is a lower bound on the log evidence for every K: the integrand rises with b draw by draw,
+    so that the sum is at most the integral, log 1/K sum_k w_k. T = 1 is the ELBO; as T grows, the importance-weighted
+    bound.
 
     Raises `InputError` for T < 1, `first` outside (0, 1), K < 1, or with `StickingTheLanding`.
 

@@ -22,8 +22,7 @@ class Stationary(Kernel):
 
     `lengthscale`: one for all inputs, or (d,) for one each (automatic relevance determination), in units of the inputs;
     `variance`: in squared units of f. A tinygp kernel: it adds, multiplies and transforms as these do. Matrices are
-    made
-    from one product of the scaled inputs instead of a loop over pairs.
+    made from one product of the scaled inputs instead of a loop over pairs.
     """
 
     lengthscale: Numbers = hyperparameter()

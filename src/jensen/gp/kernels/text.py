@@ -30,9 +30,8 @@ def kernel(spec: Any, x: Any = None) -> Kernel:
 
     Text: names joined by `+`, `*` and parentheses: constant, linear, periodic, rational_quadratic, rbf (or
     squared_exponential), matern12 (or exponential), matern32, matern52. With inputs `x` (n, d) each kernel gets a
-    lengthscale
-    for each input, started at its standard deviation times sqrt(d) (a period at a third of the range); without, one
-    of 1.
+    lengthscale for each input, started at its standard deviation times sqrt(d) (a period at a third of the range);
+    without, one of 1.
 
     Raises `UnknownName` for an unknown name, with the nearest; `InputError` for text that cannot be read, showing
     where.

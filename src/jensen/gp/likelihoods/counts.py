@@ -22,8 +22,7 @@ class Poisson(Likelihood):
     """y | f ~ Poisson(exposure * exp(f)); E[log p] and predictions are in closed form.
 
     `exposure`: what each count was collected over (seconds, area). With y the number of points in cells of that size
-    and
-    f a Gaussian process this is the log-Gaussian Cox process of intensity exp(f) on a grid (Moller et al. 1998).
+    and f a Gaussian process this is the log-Gaussian Cox process of intensity exp(f) on a grid (Moller et al. 1998).
     """
 
     exposure: Scalar = scalar_field(1.0, metadata={"fixed": True})

@@ -4,8 +4,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jensen.gp.priors._white import zero_mean
     from jensen.gp.priors.decoupled import Joined, OrthogonallyDecoupled
-    from jensen.gp.priors.dense import Dense, zero_mean
+    from jensen.gp.priors.dense import Dense
     from jensen.gp.priors.inducing import Features, Inducing, Points
     from jensen.gp.priors.spherical import SphericalHarmonics, SphericalUnits
     from jensen.gp.priors.state_space import StateSpace
@@ -33,7 +34,7 @@ _MODULES = {
     "nearest_neighbours": "vecchia",
     "neighbours_from": "vecchia",
     "neighbours_within": "vecchia",
-    "zero_mean": "dense",
+    "zero_mean": "_white",
 }
 
 __all__ = [

@@ -18,10 +18,9 @@ class Neighbours(eqx.Module):
     """Which input leans on which: all indices are places in `order`, rows of indices are filled up with n.
 
     `order`: the inputs' numbers, coarse to fine. `points`: the inputs in that order, divided by `scale`. `lengths`:
-    l_i, the
-    distance of point i to the nearest earlier one. `elimination`: each point's parents, earlier points. `ancestors`:
-    the points, in order and with i the last, whose noise is counted as reaching i: the parents, and every earlier j
-    within `radius` l_j of i (n, q).
+    l_i, the distance of point i to the nearest earlier one. `elimination`: each point's parents, earlier points.
+    `ancestors`: the points, in order and with i the last, whose noise is counted as reaching i: the parents, and every
+    earlier j within `radius` l_j of i (n, q).
     """
 
     order: Int[Array, " n"]

@@ -1,6 +1,7 @@
 """Priors whose latent values are affine in white coordinates: dense and inducing-point ones."""
 
 import abc
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +11,14 @@ from jaxtyping import Array, Float
 
 from jensen.core import GaussianPrior, Marginals, Sites
 from jensen.gp._linalg import solve_lower, solve_upper
+from jensen.gp.kernels.stationary import as_rows
+
+Mean = Callable[[Float[Array, "n d"]], Float[Array, " n"]]
+
+
+def zero_mean(x: Float[Array, "n d"]) -> Float[Array, " n"]:
+    """m(x) = 0."""
+    return jnp.zeros(x.shape[0], x.dtype)
 
 
 class Design(eqx.Module):
@@ -77,6 +86,52 @@ class WhitePrior(GaussianPrior):
     @abc.abstractmethod
     def joint_residual(self, x: Any) -> Float[Array, "m k m k"]:
         """Covariance of f at new inputs given z."""
+
+
+class KernelPrior(WhitePrior):
+    """k independent functions f_j = m + half_j^T z_j + residual, one kernel each: subclasses say what z is.
+
+    `kernels`: k of them. `x`: inputs of the sites (n, d). `mean`: a mean function for all.
+    """
+
+    kernels: tuple[Any, ...]
+    x: Float[Array, "n d"]
+    mean: Mean = eqx.field(static=True, default=zero_mean)
+
+    def __init__(self, kernel: Any, x: Any, mean: Mean = zero_mean):
+        self.kernels = tuple(kernel) if isinstance(kernel, Sequence) else (kernel,)
+        self.x = as_rows(jnp.asarray(x, jnp.result_type(float)))
+        self.mean = mean
+
+    @property
+    def num_sites(self) -> int:
+        return self.x.shape[0]
+
+    @property
+    def num_values(self) -> int:
+        return len(self.kernels)
+
+    @abc.abstractmethod
+    def half(self, kernel: Any, x: Float[Array, "n d"]) -> Float[Array, "m n"]:
+        """Cov(z_j, f_j(x))."""
+
+    def design(self) -> Design:
+        return self.design_at(self.x)
+
+    def design_at(self, x: Any) -> Design:
+        x = as_rows(x)
+        halves = [self.half(kernel, x) for kernel in self.kernels]
+        left = [
+            jnp.maximum(kernel(x) - jnp.sum(half**2, 0), 0.0) for kernel, half in zip(self.kernels, halves, strict=True)
+        ]
+        mean = jnp.broadcast_to(self.mean(x)[:, None], (x.shape[0], self.num_values))
+        return Design(mean, separate([half.T[:, None] for half in halves]), diagonal_blocks(jnp.stack(left, 1)))
+
+    def joint_residual(self, x: Any) -> Float[Array, "m k m k"]:
+        x = as_rows(x)
+        halves = [self.half(kernel, x) for kernel in self.kernels]
+        parts = [kernel(x, x) - half.T @ half for kernel, half in zip(self.kernels, halves, strict=True)]
+        return jnp.einsum("kmn,kl->mknl", jnp.stack(parts), jnp.eye(self.num_values, dtype=x.dtype))
 
 
 def separate(blocks: list[Array]) -> Array:

@@ -10,7 +10,7 @@ from jensen.core import GaussianPrior, Marginals, Sites
 from jensen.gp._linalg import cholesky, solve_lower, solve_upper
 from jensen.gp.kernels._fields import as_real
 from jensen.gp.kernels.stationary import as_rows
-from jensen.gp.priors.dense import Mean, zero_mean
+from jensen.gp.priors._white import Mean, zero_mean
 from jensen.gp.priors.inducing import Features, Points
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from jensen.core import GaussianPrior, InputError, Marginals, Sites
 from jensen.gp.kernels.stationary import as_rows
-from jensen.gp.priors.dense import Mean, zero_mean
+from jensen.gp.priors._white import Mean, zero_mean
 from jensen.gp.state_space._lanes import block_diagonal, congruence, matmul, matvec, root, transpose
 from jensen.gp.state_space.convert import state_space_form
 from jensen.gp.state_space.filtering import Chain, Smoothed, smooth

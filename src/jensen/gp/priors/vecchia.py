@@ -12,7 +12,7 @@ from jensen.gp._linalg import jitter
 from jensen.gp.kernels.stationary import as_rows
 from jensen.gp.priors._neighbours import Neighbours, nearest_neighbours, neighbours_from, neighbours_within
 from jensen.gp.priors._sparse_factor import BATCH, SparseFactor, closest_factor, incomplete_factor
-from jensen.gp.priors.dense import Mean, zero_mean
+from jensen.gp.priors._white import Mean, zero_mean
 
 __all__ = ["SparsePosterior", "Vecchia", "nearest_neighbours", "neighbours_from", "neighbours_within"]
 
