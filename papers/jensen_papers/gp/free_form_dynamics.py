@@ -27,6 +27,7 @@ from jensen_papers.result import Claim, Result
 PAPER = "P012, abstract"
 LENGTH, PROCESS = 120, 0.05
 INDUCING = np.linspace(-3.6, 1.6, 15)
+DRAWS = 80  # half of them kept, of each of four chains, 50 updates apart
 SAMPLER = jn.algorithms.SGHMC(leaps=50, step_size=0.03)
 
 
@@ -36,7 +37,8 @@ def reproduce(full: bool = False, figure: Path | None = None) -> Result:
     with jax.enable_x64(True):
         claims = [_collapsed(), _random_walk(), *_kink(0.09, 2, 2000, figure)]
         if full:
-            claims += [*_kink(0.09, 5, 20_000, None), *_kink(0.28, 5, 20_000, None)]
+            for noise in (0.09, 0.28):
+                claims += _kink(noise, 5, 20_000, None)
     return Result("P012", "free-form-dynamics", time.perf_counter() - began, tuple(claims))
 
 
@@ -59,7 +61,7 @@ def _given(kernel: Any, y: np.ndarray, observation: float, **other: Any) -> dict
     return {"inducing": INDUCING, "process": PROCESS, **other, "kernel": kernel, "y": y, "observation": observation}
 
 
-def _draws(target: Any, steps: int = 80) -> Any:
+def _draws(target: Any, steps: int) -> Any:
     return jn.run(SAMPLER, target, key=jax.random.key(0), steps=steps, certify=False, progress=False).posterior
 
 
@@ -105,7 +107,7 @@ def _random_walk() -> Claim:
     y = np.cumsum(0.1 * rng.normal(size=LENGTH)) + 0.2 * rng.normal(size=LENGTH)
     given = _given(RBF(1.0, 1e-8), y, 0.2, process=0.1, prior_scale=1e-2)
     target = CollapsedGPDynamics(**given)
-    chains = np.asarray(_draws(target).chains)
+    chains = np.asarray(_draws(target, DRAWS // 2).chains)
     offset = list(target.space.split(jnp.arange(target.space.dimension, dtype=float))["x"][:, 0].astype(int))
     x = chains[..., offset]
     difference = np.diff(np.eye(LENGTH), axis=0)
@@ -177,7 +179,7 @@ def _kink(noise: float, seeds: int, steps: int, figure: Path | None) -> list[Cla
 
 def _free(target: CollapsedGPDynamics, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and 90 % band of the transition, over draws of everything."""
-    z = _draws(target).pooled
+    z = _draws(target, DRAWS).pooled
     mean, variance = jax.jit(jax.vmap(lambda z: target.transition(z, grid)))(z)
     noise = np.random.default_rng(0).normal(size=mean.shape)
     paths = np.asarray(mean + jnp.sqrt(variance) * noise)[..., 0]
@@ -185,7 +187,7 @@ def _free(target: CollapsedGPDynamics, grid: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _mean_field(target: GPDynamics, grid: np.ndarray, steps: int) -> np.ndarray:
-    objective = NegativeElbo(StickingTheLanding(4))
+    objective = NegativeElbo(StickingTheLanding(1))
     algorithm = jn.algorithms.GradientVI(family=MeanField(), objective=objective, learning_rate=0.02)
     start = PointPosterior(target.space, target.start(jax.random.key(2)))
     q = jn.run(
