@@ -72,3 +72,13 @@ def test_periodic_repeats():
     assert float(k(np.array([[0.2]]), np.array([[1.7]]))[0, 0]) == pytest.approx(2.0)
     at = float(k(np.array([[0.0]]), np.array([[0.5]]))[0, 0])
     assert at == pytest.approx(2 * np.exp(-2 * np.sin(np.pi / 3) ** 2 / 0.64))
+
+
+@pytest.mark.parametrize(("kind", "d"), [(Matern12, 1), (Matern12, 3), (Matern32, 1), (RBF, 1)])
+def test_a_thousand_lengthscales_drown_no_small_distance(kind, d):
+    """Products of inputs would leave r^2 of coincident ones at 1e6 eps: 1e-5 in r, and in a kernel with a cusp."""
+    x = np.random.default_rng(0).uniform(0, 1000, (8, d))
+    near = x + 1e-6
+    k, r = kind(1.0), 1e-6 * np.sqrt(d)
+    np.testing.assert_array_equal(np.diag(k(x, x)), 1.0)
+    np.testing.assert_allclose(1 - np.diag(k(x, near)), 1 - CORRELATIONS[kind](r), rtol=1e-3, atol=1e-15)

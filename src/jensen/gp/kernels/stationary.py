@@ -43,11 +43,19 @@ class Stationary(Kernel):
         a = as_rows(X1) / self.lengthscale
         if X2 is None:
             return jnp.full(a.shape[0], self.variance)
-        b = as_rows(X2) / self.lengthscale
+        return self.variance * self.correlation(self.squares(a, as_rows(X2) / self.lengthscale))
+
+    def squares(self, a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
+        """Squared distances of scaled inputs, to rounding in units of the largest one (of each one where d = 1)."""
+        if a.shape[1] == 1:
+            return _differences(a, b)
         centre = jnp.mean(b, 0)  # products of large numbers would drown small distances
         a, b = a - centre, b - centre
-        square = jnp.sum(a**2, 1)[:, None] + jnp.sum(b**2, 1) - 2 * a @ b.T
-        return self.variance * self.correlation(jnp.maximum(square, 0.0))
+        return jnp.maximum(jnp.sum(a**2, 1)[:, None] + jnp.sum(b**2, 1) - 2 * a @ b.T, 0.0)
+
+
+def _differences(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
+    return jnp.sum((a[:, None] - b) ** 2, -1)
 
 
 # Matern correlations as functions of q = (2 nu) r^2. The derivative of each is a multiple of the next rougher one, so
@@ -92,6 +100,10 @@ class RBF(Stationary):
 
 class Matern12(Stationary):
     """rho(r) = exp(-r): continuous, nowhere differentiable (Ornstein-Uhlenbeck in one dimension)."""
+
+    def squares(self, a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
+        """From the differences themselves: r has a cusp at 0, where rounding of r^2 would show as its root."""
+        return _differences(a, b)
 
     def correlation(self, square: Float[Array, "*n"]) -> Float[Array, "*n"]:
         return _exponential(square)
