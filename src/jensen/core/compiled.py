@@ -39,7 +39,7 @@ def haste() -> dict[str, Any]:
 
 
 class Compiled(Generic[P, R]):
-    """A function under `eqx.filter_jit` in two forms: compiled in `haste()`, and with all that XLA can do.
+    """A function or method under `eqx.filter_jit` in two forms: compiled in `haste()`, and with all that XLA can do.
 
     A call takes the form for haste where compilation is nearly all of the time that it needs: if the log densities of
     the targets among its arguments have at most `WORK`, and its other arrays at most `small` elements. The choice
@@ -57,6 +57,10 @@ class Compiled(Generic[P, R]):
         """The form that is compiled in haste."""
         make: Any = eqx.filter_jit
         return make(self.fn, compiler_options=haste()) if haste() else self.full
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """As a method: evaluated eagerly, it would be dozens of programs, one for each primitive."""
+        return self if instance is None else functools.partial(self, instance)
 
     def form(self, *args: Any) -> Any:
         """The form that these arguments ask for."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-from jensen.core import Density, GaussianPrior, InputError, Marginals, PRNGKey, Sites
+from jensen.core import Compiled, Density, GaussianPrior, InputError, Marginals, PRNGKey, Sites
 from jensen.families.gaussian import Gaussian
 
 LARGEST = 5000  # white coordinates up to which the joint posterior is formed
@@ -28,10 +28,12 @@ class SiteGaussian(Density):
     def dimension(self) -> int:
         return self.prior.dimension
 
+    @Compiled
     def marginals(self) -> Marginals:
         """Moments of the latent values at the sites."""
         return self.prior.condition(self.sites)
 
+    @Compiled
     def predict(self, x: Any) -> tuple[Float[Array, "m k"], Float[Array, "m k k"]]:
         """Means and covariances of the latent values at new inputs."""
         return self.prior.predict(self.sites, x)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jensen.core import require
+from jensen.core import Compiled, require
 from jensen.gp._linalg import solve_lower
 from jensen.gp.kernels._fields import as_real, hyperparameter
 from jensen.gp.kernels.stationary import as_rows
@@ -39,6 +39,7 @@ class TemperedCoreset(eqx.Module):
         k = kernel(self.z, self.z)
         return k, jnp.linalg.cholesky(k + jnp.diag(noise / self.weights))
 
+    @Compiled
     def predict(self, kernel: Any, noise: Any, x: Any) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """Mean and variance of f at new inputs."""
         x = as_rows(x)

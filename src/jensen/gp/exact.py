@@ -8,7 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jensen.core import Scalar, as_scalar
+from jensen.core import Compiled, Scalar, as_scalar
 from jensen.gp._linalg import cholesky, solve_lower, solve_upper
 from jensen.gp.kernels.stationary import as_rows
 from jensen.gp.priors.inducing import Features, Points
@@ -18,6 +18,10 @@ LOG_2PI = math.log(2 * math.pi)
 
 class GaussianRegression(eqx.Module):
     """y = f(x) + N(0, noise), f ~ GP(0, k): evidence (or its bound) and predictions of f."""
+
+    @abc.abstractmethod
+    def at(self, parts: dict[str, Any]) -> "GaussianRegression":
+        """The same data with other trained parts: `kernel`, `noise`, and `features` where there are some."""
 
     @abc.abstractmethod
     def log_evidence(self) -> Float[Array, ""]:
@@ -52,11 +56,15 @@ class Exact(GaussianRegression):
         self.x, self.y = as_rows(x), jnp.asarray(y)
         self.present = jnp.ones(self.y.shape, bool) if present is None else jnp.asarray(present)
 
+    def at(self, parts: dict[str, Any]) -> "Exact":
+        return eqx.tree_at(lambda m: (m.kernel, m.noise), self, (parts["kernel"], parts["noise"]))
+
     def _factor(self) -> Float[Array, "n n"]:
         both = self.present[:, None] & self.present
         k = jnp.where(both, self.kernel(self.x, self.x), 0.0)
         return jnp.linalg.cholesky(k + jnp.diag(jnp.where(self.present, self.noise, 1.0)))
 
+    @Compiled
     def log_evidence(self) -> Float[Array, ""]:
         tril = self._factor()
         white = solve_lower(tril, jnp.where(self.present, self.y, 0.0))
@@ -68,15 +76,18 @@ class Exact(GaussianRegression):
         cross = jnp.where(self.present[:, None], self.kernel(self.x, as_rows(x)), 0.0)
         return solve_lower(tril, cross), solve_lower(tril, jnp.where(self.present, self.y, 0.0))
 
+    @Compiled
     def predict(self, x: Any) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
         half, white = self._half(x)
         return half.T @ white, jnp.maximum(self.kernel(as_rows(x)) - jnp.sum(half**2, 0), 0.0)
 
+    @Compiled
     def joint(self, x: Any) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
         half, white = self._half(x)
         x = as_rows(x)
         return half.T @ white, self.kernel(x, x) - half.T @ half
 
+    @Compiled
     def leave_one_out(self) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """Mean and variance of each y_i given all others: y_i - a_i / c_i and 1 / c_i, a = C^-1 y, c = diag C^-1."""
         tril = self._factor()
@@ -108,6 +119,10 @@ class Collapsed(GaussianRegression):
         self.features = features if isinstance(features, Features) else Points(features)
         self.present = jnp.ones(self.y.shape, bool) if present is None else jnp.asarray(present)
 
+    def at(self, parts: dict[str, Any]) -> "Collapsed":
+        new = parts["kernel"], parts["noise"], parts.get("features", self.features)
+        return eqx.tree_at(lambda m: (m.kernel, m.noise, m.features), self, new)
+
     def _parts(self) -> tuple[Array, Array, Array, Array]:
         """L of Kuu, A = L^-1 Kuf / sd, the factor of I + A A^T, and its inverse times A y / sd."""
         tril = cholesky(self.features.covariance(self.kernel))
@@ -117,6 +132,7 @@ class Collapsed(GaussianRegression):
         pulled = solve_lower(inner, half @ (jnp.where(self.present, self.y, 0.0) / sd))
         return tril, half, inner, pulled
 
+    @Compiled
     def log_evidence(self) -> Float[Array, ""]:
         _, half, inner, pulled = self._parts()
         n = jnp.sum(self.present)
@@ -126,6 +142,7 @@ class Collapsed(GaussianRegression):
         log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(inner))) + n * jnp.log(self.noise)
         return -0.5 * (n * LOG_2PI + log_det + square / self.noise - pulled @ pulled + left)
 
+    @Compiled
     def predict(self, x: Any) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
         tril, _, inner, pulled = self._parts()
         white = solve_lower(tril, self.features.cross(self.kernel, as_rows(x)))
@@ -133,6 +150,7 @@ class Collapsed(GaussianRegression):
         variance = self.kernel(as_rows(x)) - jnp.sum(white**2, 0) + jnp.sum(given**2, 0)
         return given.T @ pulled, jnp.maximum(variance, 0.0)
 
+    @Compiled
     def joint(self, x: Any) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
         x = as_rows(x)
         tril, _, inner, pulled = self._parts()

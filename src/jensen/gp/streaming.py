@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jensen.core import InputError, PRNGKey, Scalar, Sites, require, scalar_field
+from jensen.core import Compiled, InputError, PRNGKey, Scalar, Sites, require, scalar_field
 from jensen.gp._linalg import cholesky, jitter, solve_lower, solve_upper
 from jensen.gp.kernels.stationary import as_rows
 from jensen.gp.likelihoods import Likelihood
@@ -84,6 +84,7 @@ class StreamingGP(eqx.Module):
             )
         return jnp.asarray(inputs, self.z.dtype), jnp.asarray(outputs, self.z.dtype)
 
+    @Compiled
     def predict(self, x: Any) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """Mean and variance of f at new inputs."""
         return self.predict_from(self.duals, as_rows(jnp.asarray(x, self.z.dtype)))

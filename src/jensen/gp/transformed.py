@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jensen.core import PRNGKey, Scalar, require, scalar_field
+from jensen.core import Compiled, PRNGKey, Scalar, require, scalar_field
 from jensen.gp._linalg import cholesky, solve_lower
 from jensen.gp.kernels._fields import as_real, hyperparameter
 from jensen.gp.kernels.stationary import as_rows
@@ -71,6 +71,7 @@ class TransformedGP(eqx.Module):
         f = mean[:, None] + jnp.sqrt(jnp.maximum(variance, 1e-12))[:, None] * nodes
         return jax.nn.log_softmax(self.logits(f, x)), jnp.asarray(weights / weights.sum(), x.dtype)
 
+    @Compiled
     def predict(self, x: Any, alone: bool = False) -> Float[Array, "n c"]:
         """Probabilities of the classes at new inputs; with `alone` those of the network at f_0 = 0."""
         x = as_rows(x)
