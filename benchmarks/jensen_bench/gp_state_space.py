@@ -4,7 +4,8 @@ Counts at n random times with a log rate that is smooth at the scale of 1, 100 t
 by `jn.run`, in double precision. For each n: seconds of a first fit (with compilation) and of a second one on new data
 of the same shape (elapsed, and of all cores), of one sweep (a conditioning), steps, the error of the log rate against
 the truth beside its posterior standard deviation, and the peak memory of the process. Sizes come from the command line
-(10,000 to 1,000,000 without). `--figure PATH` plots seconds over n. Goal: n = 1,000,000 in under 60 s, linear in n.
+(10,000 to 1,000,000 without). `--figure PATH` plots seconds and memory over n. Goal: n = 1,000,000 in under 60 s,
+linear in n.
 """
 
 import json
@@ -82,19 +83,27 @@ def measure(n: int, blocks: int | None = None) -> dict[str, float]:
 
 
 def draw(rows: list[dict[str, float]], path: str) -> None:
-    """Seconds over n, with a line of slope one."""
+    """Seconds and peak memory over n, with lines of slope one."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 3.4), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    time_axes, memory_axes = figure.subplots(1, 2)
     n = np.array([row["n"] for row in rows])
-    axes.loglog(n, [row["second_s"] for row in rows], "o-", label="a fit, compiled")
-    axes.loglog(n, [row["first_s"] for row in rows], "s--", label="the first fit")
-    axes.loglog(n, rows[-1]["second_s"] * n / n[-1], ":", color="black", label="linear in n")
-    axes.axhline(60.0, color="grey", linewidth=0.8)
-    axes.set(xlabel="n", ylabel="seconds")
-    axes.legend()
-    figure.savefig(path)
+    for key, style, label in (
+        ("first_cpu_s", "s--", "the first fit, with compilation: processor time"),
+        ("second_s", "o-", "a second fit: elapsed"),
+        ("second_cpu_s", "^-", "a second fit: processor time"),
+    ):
+        time_axes.loglog(n, [row[key] for row in rows], style, label=label)
+    time_axes.loglog(n, rows[-1]["second_cpu_s"] * n / n[-1], ":", color="black", label="linear in n")
+    time_axes.axhline(60.0, color="grey", linewidth=0.8)
+    time_axes.set(xlabel="n", ylabel="seconds", ylim=(None, 5000.0))
+    time_axes.legend(fontsize="small", loc="upper left", frameon=False)
+    memory_axes.semilogx(n, [row["peak_gib"] for row in rows], "o-")
+    memory_axes.set(xlabel="n", ylabel="peak memory of the process, GiB", ylim=(0, None))
+    for axes in (time_axes, memory_axes):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
 
 
 def main(arguments: Sequence[str] = ()) -> int:

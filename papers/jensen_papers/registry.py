@@ -18,6 +18,7 @@ IMPLEMENTED = {
     "P038": ("normalizing-flows", "jensen_papers.vi.normalizing_flows"),
     "P040": ("acceptance-rejection", "jensen_papers.vi.acceptance_rejection"),
     "P042": ("sparse-inverse-cholesky", "jensen_papers.gp.sparse_inverse_cholesky"),
+    "P051": ("auto-encoding", "jensen_papers.vae.auto_encoding"),
     "P054": ("tempered-coreset", "jensen_papers.gp.tempered_coreset"),
     "P057": ("memory-dual", "jensen_papers.gp.memory_dual"),
     "P062": ("amortised-optimisation", "jensen_papers.vi.amortised_optimisation"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         metrics,
         objectives,
         targets,
+        vae,
     )
     from jensen._ladder import fit
     from jensen._run import Plateau, run
@@ -46,6 +47,7 @@ _MODULES = (
     "plots",
     "report",
     "targets",
+    "vae",
 )
 _NAMES = {
     "fit": "jensen._ladder:fit",
@@ -84,6 +86,7 @@ __all__ = [
     "objectives",
     "run",
     "targets",
+    "vae",
 ]
 
 

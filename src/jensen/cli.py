@@ -138,6 +138,35 @@ def reproduce(slug: str, /, *, full: Annotated[bool, Flag] = False, json: Annota
 
 
 @app.command
+def vae(
+    data: str,
+    /,
+    *,
+    out: str,
+    latent: int = 2,
+    likelihood: str = "auto",
+    epochs: int = 100,
+    seed: int = 0,
+    overwrite: Annotated[bool, Flag] = False,
+) -> int:
+    """Train a variational autoencoder on the rows of an array, write a report.
+
+    Args:
+        data: An npz file: rows in X (or x_train, or its only array), those to test on in X_test or x_test. Images may
+            have shape (rows, height, width); numbers of 8 bits are divided by 255.
+        out: The folder to write to: report.html, results.npz. A run that was stopped goes on from there.
+        latent: Number of latents.
+        likelihood: auto, or a name of jensen.vae.VAE.
+        epochs: At most so many passes over the rows.
+        seed: The same seed gives the same result.
+        overwrite: Replace what is in the folder.
+    """
+    from jensen._cli.autoencoding import vae_command
+
+    return vae_command(data, out, latent, likelihood, epochs, seed, overwrite)
+
+
+@app.command
 def report(folder: str, /) -> int:
     """Write the HTML report of a saved fit.
 

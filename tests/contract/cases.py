@@ -3,7 +3,8 @@
 `recovers` says what the algorithm must make of N(m, S) with d = 4: `EXACT` its moments to the square root of machine
 precision; `NOISY` its moments within the Monte Carlo error over runs; `DRAWS` its moments within five standard errors
 of effectively `n` draws; `ROUGH` a density within one nat; `MEAN_FIELD` its mean and the variances 1 / diag(S^-1) of
-the best factorised Gaussian; `NOISY_MEAN_FIELD` these within the Monte Carlo error over runs; `MODE` its mode.
+the best factorised Gaussian; `NOISY_MEAN_FIELD` these within the Monte Carlo error over runs; `MODE` its mode;
+`NOISY_MODE` its mode within the Monte Carlo error over runs.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ import numpyro.distributions as dist
 
 from jensen import algorithms, families
 from jensen.core import Algorithm
+from tests.contract.local import amortised_vi, local_gaussian
 from tests.contract.sited import sited_gaussian
 from tests.contract.target import correlated_gaussian
 
@@ -32,9 +34,10 @@ class Recovers(enum.Enum):
     MEAN_FIELD = enum.auto()
     NOISY_MEAN_FIELD = enum.auto()
     MODE = enum.auto()
+    NOISY_MODE = enum.auto()
 
 
-EXACT, NOISY, DRAWS, ROUGH, MEAN_FIELD, NOISY_MEAN_FIELD, MODE = Recovers
+EXACT, NOISY, DRAWS, ROUGH, MEAN_FIELD, NOISY_MEAN_FIELD, MODE, NOISY_MODE = Recovers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +63,7 @@ def guide() -> None:
 
 CASES: dict[str, Case] = {
     "ADF": Case(lambda: algorithms.ADF(), 1, EXACT, sited_gaussian),
+    "AmortisedVI": Case(amortised_vi, 1500, NOISY_MODE, local_gaussian),
     "Averaged": Case(lambda: algorithms.Averaged(algorithms.Laplace()), 30, EXACT),
     "BatchMatch": Case(lambda: algorithms.BatchMatch(), 100, EXACT),
     "BestSoFar": Case(lambda: algorithms.BestSoFar(algorithms.Laplace()), 30, EXACT),
@@ -74,6 +78,12 @@ CASES: dict[str, Case] = {
     "BuresWassersteinGradient": Case(lambda: algorithms.BuresWassersteinGradient(), 400, EXACT),
     "CVI": Case(lambda: algorithms.CVI(), 100, EXACT, sited_gaussian),
     "EP": Case(lambda: algorithms.EP(), 100, EXACT, sited_gaussian),
+    "EarlyStopping": Case(
+        lambda: algorithms.EarlyStopping(amortised_vi(), local_gaussian(), patience=100),
+        1500,
+        NOISY_MODE,
+        local_gaussian,
+    ),
     "FixedSampleVI": Case(lambda: algorithms.FixedSampleVI(), 100, MEAN_FIELD),
     "FixedSampleVI full rank": Case(lambda: algorithms.FixedSampleVI(family=families.FullRank()), 100, EXACT),
     "ForwardBackward": Case(lambda: algorithms.ForwardBackward(), 400, EXACT),

@@ -41,6 +41,9 @@ ESTIMATORS: dict[str, Callable[[], GradientEstimator]] = {
     "StickingTheLanding": lambda: estimators.StickingTheLanding(num_draws=1),
 }
 
+# those that need several weights, which the ELBO has not, are tested in tests/gradient_estimators
+OF_SEVERAL_WEIGHTS = {"VIMCO"}
+
 
 def gain(z, a):
     return a * z[0]

@@ -149,7 +149,8 @@ def test_kernels_from_text_are_sums_and_products():
     ("settings", "words"),
     [
         ({"noise": -1.0}, "noise must be positive"),
-        ({"representation": "sparse"}, "'auto', 'exact' or 'inducing'"),
+        ({"representation": "sparse"}, "'auto' or one of 'exact', 'state_space', 'inducing'"),
+        ({"representation": "state_space", "kernel": "rbf"}, "RBF has no finite state-space form"),
         ({"num_starts": 0}, "num_starts"),
         ({"num_inducing": 0}, "num_inducing"),
         ({"kernel": RBF(-1.0)}, "kernel.lengthscale must be positive"),

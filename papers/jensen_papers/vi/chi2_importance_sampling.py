@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jensen as jn
+from jensen.core import Compiled
 from jensen.families import DiagonalGaussian
 from jensen.gradient_estimators import DoublyReparameterised, Reparameterisation, ScoreFunction
 from jensen.objectives import ChiDivergence, ForwardChi, ImportanceWeighted, NegativeElbo
@@ -85,7 +86,7 @@ def _gradients() -> list[Claim]:
     return [*claims, Claim(words, where, score, "< baseline", path, score < path)]
 
 
-@functools.partial(jax.jit, static_argnums=3)
+@functools.partial(Compiled, small=1_000_000)
 def _replicates_of(objective: Any, at: Any, target: Any, num: int) -> Any:
     loss = lambda at, key: objective.loss(key, _family(at), target).surrogate  # noqa: E731
     return jax.vmap(lambda key: jax.grad(loss)(at, key))(jax.random.split(jax.random.key(0), num))

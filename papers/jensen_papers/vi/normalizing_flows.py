@@ -6,6 +6,7 @@ Gaussian. The paper's densities U2 to U4 have no finite mass on the plane, so a 
 the best of three seeds and longer runs; the paper's image data are out of scope here.
 """
 
+import functools
 import itertools
 import math
 import time
@@ -19,7 +20,7 @@ import numpy as np
 
 import jensen as jn
 from jensen.algorithms import GradientVI
-from jensen.core import DensityPosterior, sample_many
+from jensen.core import Compiled, DensityPosterior, sample_many
 from jensen.families import Builder, FullRank, Gaussian, Planar, Radial
 from jensen.gradient_estimators import Reparameterisation
 from jensen.objectives import NegativeElbo
@@ -29,6 +30,7 @@ from jensen_papers.result import Claim, Result
 PAPER = "Rezende and Mohamed (2015)"
 DEPTHS = (2, 8, 32)
 ELBO = NegativeElbo(Reparameterisation(32))
+_brief = functools.partial(Compiled, small=1_000_000)
 
 
 def reproduce(full: bool = False, figure: Path | None = None) -> Result:
@@ -59,7 +61,7 @@ def _energy(z: Any, which: Any) -> Any:
     return jnp.stack([ring, wave, split, step])[which]
 
 
-@eqx.filter_jit
+@_brief
 def _on_grid(target: Any, axis: Any) -> Any:
     return jax.vmap(lambda a: jax.vmap(lambda b: target.log_density(jnp.stack([a, b])))(axis))(axis)
 
@@ -82,7 +84,7 @@ def _fit(family: Builder, target: Any, seed: int, steps: int, rate: float) -> tu
     return q, _elbo(q, target)
 
 
-@eqx.filter_jit
+@_brief
 def _loss(q: Any, target: Any) -> Any:
     return NegativeElbo(Reparameterisation(20_000)).loss(jax.random.key(99), q, target).value
 
@@ -158,7 +160,7 @@ def _determinants() -> list[Claim]:
     unit, claims = Gaussian(jnp.zeros(5), jnp.eye(5)), []
     for name, builder in (("planar", Planar(1)), ("radial", Radial(1))):
 
-        @jax.jit
+        @_brief
         @jax.vmap
         def gap(key: Any, builder: Any = builder) -> Any:
             trained, rest = builder.build(key, unit).partition()

@@ -70,7 +70,7 @@ def advance(
     step_stream, batch_stream = stream(key, STEP), stream(key, BATCH)
 
     def once(t: Int[Array, ""], arrays: Any) -> tuple[Any, Step]:
-        seen = target.realise(at_step(batch_stream, t)) if isinstance(target, Noisy) else target
+        seen = _realised(target, batch_stream, t)
         new, step = one_step(algorithm, at_step(step_stream, t), eqx.combine(arrays, rest), seen, Clock(t, total))
         return eqx.filter(new, eqx.is_array), step
 
@@ -92,6 +92,12 @@ def advance(
     zero = jnp.zeros((), jnp.int32)
     arrays, taken, code, records = jax.lax.while_loop(go_on, body, (arrays, zero, zero, records))
     return eqx.combine(arrays, rest), taken, code, records
+
+
+def _realised(target: Any, batches: PRNGKey, t: Int[Array, ""]) -> Target:
+    if hasattr(target, "realise_at"):
+        return target.realise_at(batches, t)
+    return target.realise(at_step(batches, t)) if isinstance(target, Noisy) else target
 
 
 def all_finite(tree: Any) -> Bool[Array, ""]:

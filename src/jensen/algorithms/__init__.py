@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jensen.algorithms.amortised_vi import AmortisedVI
     from jensen.algorithms.assumed_density import ADF, SequentialEP
     from jensen.algorithms.batch_match import BatchMatch
     from jensen.algorithms.bures_wasserstein import BuresWassersteinGradient
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from jensen.algorithms.smc import TemperedSMC
     from jensen.algorithms.wrappers.averaged import Averaged
     from jensen.algorithms.wrappers.best_so_far import BestSoFar
+    from jensen.algorithms.wrappers.early_stopping import EarlyStopping
     from jensen.algorithms.wrappers.restarts import Restarts
     from jensen.algorithms.wrappers.then import Then
 
 _MODULES = {
     "ADF": "assumed_density",
+    "AmortisedVI": "amortised_vi",
     "Averaged": "wrappers.averaged",
     "BatchMatch": "batch_match",
     "BestSoFar": "wrappers.best_so_far",
@@ -38,6 +41,7 @@ _MODULES = {
     "Dense": "nuts",
     "Diagonal": "nuts",
     "EP": "expectation_propagation",
+    "EarlyStopping": "wrappers.early_stopping",
     "FixedSampleVI": "fixed_sample",
     "ForwardBackward": "forward_backward",
     "GradientDraws": "derivatives",
@@ -66,12 +70,14 @@ __all__ = [
     "IVON",
     "NUTS",
     "SGHMC",
+    "AmortisedVI",
     "Averaged",
     "BatchMatch",
     "BestSoFar",
     "BuresWassersteinGradient",
     "Dense",
     "Diagonal",
+    "EarlyStopping",
     "FixedSampleVI",
     "ForwardBackward",
     "GradientDraws",

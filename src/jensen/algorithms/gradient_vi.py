@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jensen.algorithms._descent import begin, descend, scheduled
 from jensen.core import (
     Algorithm,
     Clock,
@@ -26,9 +27,6 @@ from jensen.core import (
 from jensen.families import Augmented, Builder, FullRank, Gaussian, GaussianMixture, ProgramFamily
 from jensen.gradient_estimators import PerSite, Reparameterisation, StratifiedStickingTheLanding
 from jensen.objectives import NegativeElbo
-
-PATIENCE = 10  # steps in a row with a gradient that is not finite before the step gives up
-MEMORY = 0.9  # of the running norm of gradients that clipping is measured against
 
 
 class GradientState(eqx.Module):
@@ -113,10 +111,7 @@ class GradientVI(Algorithm):
             raise InputError(
                 f"The family has dimension {q.dimension}, the target {d}: give a builder, or build it for {d}"
             )
-        trainable, _ = q.partition()
-        return GradientState(
-            q, _adam().init(trainable), jnp.zeros((), jnp.result_type(float)), jnp.zeros((), jnp.int32)
-        )
+        return GradientState(q, *begin(q.partition()[0]))
 
     def step(self, key: PRNGKey, state: GradientState, target: Any, clock: Clock) -> tuple[GradientState, Step]:
         trainable, rest = state.q.partition()
@@ -126,39 +121,20 @@ class GradientVI(Algorithm):
             return estimate.surrogate, estimate
 
         gradient, estimate = jax.grad(surrogate, has_aux=True)(trainable)
-        length = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(gradient)))
-        usable = jnp.isfinite(length) & jnp.isfinite(estimate.value)
-        known = jnp.where(state.norm > 0, state.norm, length)
-        shrink = jnp.where(usable, jnp.minimum(1.0, self.clip * known / jnp.maximum(length, 1e-30)), 0.0)
-        gradient = jax.tree.map(lambda g: jnp.where(usable, shrink * g, 0.0), gradient)
-        direction, adam = _adam().update(gradient, state.adam)
-        rate = jnp.where(usable, -self.rate(clock), 0.0)
-        moved = jax.tree.map(lambda p, u: p + (rate * u).astype(p.dtype), trainable, direction)
-        skipped = jnp.where(usable, 0, state.skipped + 1)
-        moved = jax.tree.map(lambda p: jnp.where(skipped >= PATIENCE, jnp.nan, p), moved)
-        adam = jax.tree.map(lambda new, old: jnp.where(usable, new, old), adam, state.adam)
-        norm = jnp.where(usable, MEMORY * known + (1 - MEMORY) * shrink * length, state.norm)
+        moments = state.adam, state.norm, state.skipped
+        moved, moments, length = descend(trainable, gradient, estimate.value, moments, self.rate(clock), self.clip)
         scalars = {"gradient_norm": length, "standard_error": estimate.standard_error}
-        return GradientState(eqx.combine(moved, rest), adam, norm, skipped), make_step(estimate.value, **scalars)
+        return GradientState(eqx.combine(moved, rest), *moments), make_step(estimate.value, **scalars)
 
     def rate(self, clock: Clock) -> Scalar:
         """r_t: warm-up, constant, half a cosine."""
-        rise = jnp.minimum(1.0, (clock.t + 1) / jnp.maximum(self.warmup, 1.0))
-        past = jnp.clip((clock.fraction - (1 - self.cooling)) / jnp.maximum(self.cooling, 1e-6), 0.0, 1.0)
-        return self.learning_rate * rise * 0.5 * (1 + jnp.cos(jnp.pi * past))
+        return scheduled(clock, self.learning_rate, self.warmup, self.cooling)
 
     def posterior(self, state: GradientState, draws: Any, space: Space) -> DensityPosterior:
         return DensityPosterior(space, state.q)
 
     def cautious(self) -> "GradientVI":
         return eqx.tree_at(lambda a: a.learning_rate, self, 0.5 * self.learning_rate)
-
-
-def _adam() -> Any:
-    # built anew where it is used: a transformation in a field holds fresh closures and would be traced again each run
-    import optax
-
-    return optax.scale_by_adam()
 
 
 def starting_gaussian(start: Posterior, scale: Scalar) -> Gaussian:

@@ -62,6 +62,7 @@ class NaturalGradientVI(Algorithm):
     needs: ClassVar[Any] = LogDensity
     gives: ClassVar[type] = DensityPosterior
     exact: ClassVar[bool] = False
+    brief: ClassVar[bool] = True
     derivatives: ExpectedDerivatives = HessianDraws()
     rate: Scalar = scalar_field(0.5)
     settling: Scalar = scalar_field(0.6)

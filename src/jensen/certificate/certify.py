@@ -6,6 +6,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jensen.certificate.chains import batch, chain_checks
+from jensen.certificate.discrete import (
+    ContinuousPart,
+    conditional_check,
+    exact_certificate,
+    missed_check,
+    table_of,
+)
 from jensen.certificate.modes import (
     MAX_DIMENSION,
     Modes,
@@ -32,8 +39,9 @@ from jensen.core import (
     merge,
     stream,
 )
-from jensen.core.random import SEARCH
+from jensen.core.random import POSTERIOR, SEARCH
 from jensen.core.stored import StoredPosterior
+from jensen.targets.wrappers.enumerated import Enumerated
 
 
 def certify(
@@ -46,8 +54,10 @@ def certify(
     error). Draws: R-hat, bulk and tail ESS, divergences. Both: modes found by climbing from other starting points (d <=
     200) must not lie where the posterior has no mass. A point: nothing can certify it, and the certificate says so.
 
-    Nothing looks for values of discrete unknowns that an approximation has missed, so that one over them is never
-    certified. No check sees a mode that neither draws nor climbs come near: `Certificate.blind_to` says so for each
+    Discrete unknowns: where all their joint values can be gone through (256 of them, 4,096 where nothing else is
+    unknown), a density over them is compared with the posterior value by value, and its continuous part with the target
+    from which they are summed out. Elsewhere nothing looks for values that it has missed, and it is not certified. No
+    check sees a mode that neither draws nor climbs come near: `Certificate.blind_to` says so for each
     check that ran.
 
     Args:
@@ -72,8 +82,8 @@ def certify(
     posterior = _as_fitted(posterior)
     if isinstance(posterior, PointPosterior):
         return Certificate((_point_check(),))
-    if any(target.space.discrete):  # climbs go through R^d only
-        return merge([_checked(posterior, target, key, None, num_draws), Certificate((_whole_numbers_check(),))])
+    if any(target.space.discrete):
+        return _certify_discrete(posterior, target, key, num_draws)
     if modes is None and d <= MAX_DIMENSION:
         modes = search(stream(key, SEARCH), target)
     return _checked(posterior, target, key, modes, num_draws)
@@ -95,6 +105,19 @@ def _checked(posterior: Posterior, target: Any, key: Any, modes: Modes | None, n
                 parts.append(Certificate((proper_check(modes),)))
         return merge(parts)
     return Certificate(())
+
+
+def _certify_discrete(posterior: Posterior, target: Any, key: Any, num_draws: int) -> Certificate:
+    """Where the values of the discrete unknowns can be gone through, as if they were summed out of target and q."""
+    sums = table_of(target)
+    if sums is None or not isinstance(posterior, DensityPosterior):  # climbs go through R^d only
+        return merge([_checked(posterior, target, key, None, num_draws), Certificate((missed_check(),))])
+    if all(target.space.discrete):
+        return exact_certificate(posterior.q, sums)
+    rest = Enumerated(target)
+    part: Any = ContinuousPart(posterior.q, sums)
+    continuous = certify(DensityPosterior(rest.space, part), rest, key, num_draws=num_draws)
+    return merge([continuous, Certificate((conditional_check(stream(key, POSTERIOR), posterior.q, sums),))])
 
 
 def _as_fitted(posterior: Posterior) -> Posterior:
@@ -120,20 +143,6 @@ def certify_weights(posterior: Posterior, weights: Weights, q: Any, modes: Modes
 @Compiled
 def _log_density(target: Any, z: Float[Array, "n d"]) -> Float[Array, " n"]:
     return in_batches(target.log_density, z, 250)
-
-
-def _whole_numbers_check() -> Check:
-    return Check(
-        "missed whole numbers",
-        float(jnp.nan),
-        0.0,
-        0.0,
-        False,
-        "",
-        False,
-        "Nothing looked for values of the discrete unknowns that the approximation has missed.",
-        "Sum them out with targets.Enumerated, if they are few enough, or compare several runs by their ELBO.",
-    )
 
 
 def _point_check() -> Check:

@@ -28,7 +28,7 @@ from jensen.core.result import Fit, History, Run
 from jensen.core.sites import GaussianPrior, LatentGaussian, Marginals, Sites, divergence, no_sites
 from jensen.core.space import Program, Space, Variable, real_space
 from jensen.core.support import Support, integer, interval, positive, real
-from jensen.core.target import LogDensity, Noisy, Rows, Target, check_needs, finite_starts
+from jensen.core.target import Locals, LogDensity, Noisy, Rows, Target, check_needs, finite_starts
 
 __all__ = [
     "Algorithm",
@@ -48,6 +48,7 @@ __all__ = [
     "InputError",
     "JensenError",
     "LatentGaussian",
+    "Locals",
     "LogDensity",
     "Marginals",
     "MissingCapability",

@@ -147,11 +147,14 @@ class PointPosterior(Posterior):
     """A single point z: a mode, or trained parameters. It has no spread, and no certificate can vouch for one.
 
     `others`: further points that a search came upon (the loop passes starting points so), None where there are none.
+    `conditional`: q(u | row), `conditional.given(row)`, of the latents of rows where it was trained along with z (a
+    target with `Locals`), else None; it is not saved.
     """
 
     space: Space
     z: Float[Array, " d"]
     others: Float[Array, "k d"] | None = None
+    conditional: Any = None
 
     def sample_z(self, key: PRNGKey, n: int) -> Float[Array, "n d"]:
         return jnp.broadcast_to(self.z, (n, self.z.shape[0]))

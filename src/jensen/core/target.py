@@ -78,10 +78,31 @@ class Rows(Protocol):
 
 
 @runtime_checkable
+class Locals(Protocol):
+    """Offers rows with latent variables of their own: log p(z, u, data) = log_prior(z) + sum_i log p(x_i, u_i | z).
+
+    z are the unknowns of the target's space, shared by all rows (the weights of a decoder), u_i the latents of row i.
+    `data`: the rows held, a PyTree with a leading axis. `local(z, row)`: the target of one row's latents, with log
+    density log p(x_i, u | z), whose evidence is log p(x_i | z). `minibatch(rows)`: the same target with these rows
+    alone; who sums over them scales by num_rows / rows held.
+    """
+
+    num_rows: int
+    data: Any
+
+    def log_prior(self, z: Float[Array, " d"]) -> Float[Array, ""]: ...
+
+    def local(self, z: Float[Array, " d"], row: Any) -> Target: ...
+
+    def minibatch(self, rows: Int[Array, " batch"]) -> Target: ...
+
+
+@runtime_checkable
 class Noisy(Protocol):
     """Offers `realise(key)`: a target whose log density is an unbiased estimate of that of `exact` (minibatches).
 
-    The loop draws a realisation a step, so that an algorithm does not know that minibatches exist.
+    The loop draws a realisation a step, so that an algorithm does not know that minibatches exist. Where a target also
+    has `realise_at(stream, t)`, the loop asks for that of step t instead: for rows in an order that spans steps.
     """
 
     @property

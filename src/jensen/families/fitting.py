@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jensen.core import Density, InputError, PRNGKey, check_key
+from jensen.core import Compiled, Density, InputError, PRNGKey, check_key
 from jensen.families._builders import Builder
 from jensen.families.gaussian import gaussian_from_cov
 
 LOOKS = 20  # at the draws held out, of which the best member is kept
+BRIEF = 1000  # steps up to which few draws are not worth a program compiled with all that XLA can do
 
 
 def fit_to_draws(
@@ -62,10 +63,12 @@ def fit_to_draws(
         q = family.build(key_build, gaussian_from_cov(jnp.mean(z, 0), cov))
     if not isinstance(q, Density) or q.dimension != d:
         raise InputError(f"A density or builder of dimension {d} is wanted, got {type(q).__name__}")
-    return _fit(key_fit, q, z[kept:], z[:kept], jnp.asarray(learning_rate, z.dtype), steps, batch_size)
+    given = (key_fit, q, z[kept:], z[:kept], jnp.asarray(learning_rate, z.dtype), steps, batch_size)
+    program = _fit.form(*given) if steps <= BRIEF else _fit.full
+    return program(*given)
 
 
-@eqx.filter_jit
+@Compiled
 def _fit(key: PRNGKey, q: Any, z: Any, held_out: Any, rate: Float[Array, ""], steps: int, batch_size: int) -> Any:
     import optax
 

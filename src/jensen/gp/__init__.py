@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jensen.gp.exact import Collapsed, Exact
     from jensen.gp.grid_equation import GridEquation, GridSolution
     from jensen.gp.hyperparameters import Hyperparameters
+    from jensen.gp.kalman import Kalman
     from jensen.gp.kriging import IntrinsicKriging, intrinsic_kriging, restricted_evidence
     from jensen.gp.kronecker import Kronecker, KroneckerRegression, kronecker_prior, kronecker_regression
     from jensen.gp.latent import LatentModel
@@ -73,6 +74,7 @@ _MODULES: dict[str, str | None] = {
     "Heat": "pde_solutions",
     "Hyperparameters": "hyperparameters",
     "IntrinsicKriging": "kriging",
+    "Kalman": "kalman",
     "KernelOnlineNewton": "online_newton",
     "Kronecker": "kronecker",
     "KroneckerRegression": "kronecker",
@@ -143,6 +145,7 @@ __all__ = [
     "Heat",
     "Hyperparameters",
     "IntrinsicKriging",
+    "Kalman",
     "KernelOnlineNewton",
     "Kronecker",
     "KroneckerRegression",

@@ -1,4 +1,4 @@
-"""What the scikit-learn estimators share: settings, padding, training, the choice of a representation."""
+"""What the scikit-learn estimators share: settings, padding, training."""
 
 import math
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import numpy as np
 from jensen._run import run
 from jensen.algorithms import Mode
 from jensen.core import InputError, PointPosterior
+from jensen.gp._choice import KINDS
 from jensen.gp._linalg import explain
 from jensen.gp.evidence_target import EvidenceTarget
 from jensen.gp.priors.inducing import Points
@@ -25,6 +26,7 @@ except ImportError as error:  # the rest of the library does without it
 LARGEST = 2000  # latent values up to which one factorisation an evaluation is cheap: n^3 / 3 in a tenth of a second
 LARGEST_ITERATED = 500  # the same where an evaluation takes some ten factorisations
 STEPS = 300
+MEMORY = 40  # pairs of L-BFGS: hundreds of coordinates of inducing points are ill-conditioned, and pairs cost little
 TOLERANCE = 0.01  # distance to the mode of the hyperparameters, in their posterior standard deviations
 
 
@@ -39,6 +41,18 @@ def padded(n: int) -> int:
 def pad(a: np.ndarray, size: int) -> np.ndarray:
     """`a` with its first row repeated up to `size` rows."""
     return np.concatenate([a, np.repeat(a[:1], size - len(a), 0)])
+
+
+def pad_times(t: np.ndarray, size: int) -> np.ndarray:
+    """Times (n, 1) followed by later ones up to `size`, at the mean gap: a regular grid stays one."""
+    gap = np.ptp(t) / max(len(t) - 1, 1)
+    return np.concatenate([t, np.max(t) + gap * np.arange(1, size - len(t) + 1)[:, None]])
+
+
+def stretch(t: np.ndarray, size: int) -> np.ndarray:
+    """Numbers of the `size` middle times (n, 1), in order: all, where there are no more."""
+    first = max(len(t) - size, 0) // 2
+    return np.argsort(t[:, 0], kind="stable")[first : first + size]
 
 
 def inducing_points(x: np.ndarray, m: int, seed: int) -> Points:
@@ -90,7 +104,7 @@ class GPEstimator(BaseEstimator):
             draws = jnp.asarray(fit.posterior.sample(jax.random.key(1), settings.num_draws)["theta"])
             self.certificate_ = fit.certificate
         elif names and settings.optimise:
-            mode = Mode(num_starts=settings.num_starts, tolerance=TOLERANCE)
+            mode = Mode(num_starts=settings.num_starts, memory=MEMORY, tolerance=TOLERANCE)
             others = jax.vmap(target.start)(jax.random.split(key, max(settings.num_starts - 1, 1)))
             start = PointPosterior(target.space, begin, others)
             fit = run(mode, target, key=key, steps=STEPS, start=start, certify=False, progress=settings.progress)
@@ -108,16 +122,8 @@ class GPEstimator(BaseEstimator):
         settings: Any = self
         if settings.num_starts < 1:
             raise InputError(f"num_starts must be 1 or more, got {settings.num_starts}")
-        if settings.representation not in ("auto", "exact", "inducing"):
-            raise InputError(f"representation is 'auto', 'exact' or 'inducing', got {settings.representation!r}")
+        if settings.representation not in ("auto", *KINDS):
+            known = ", ".join(map(repr, KINDS))
+            raise InputError(f"representation is 'auto' or one of {known}, got {settings.representation!r}")
         if settings.num_inducing is not None and settings.num_inducing < 1:
             raise InputError(f"num_inducing must be 1 or more, got {settings.num_inducing}")
-
-    def _choose(self, rows: int, largest: int) -> tuple[str, str]:
-        """('exact' or 'inducing', why), for this number of latent values."""
-        settings: Any = self
-        if settings.representation != "auto":
-            return settings.representation, "as asked"
-        if rows <= largest:
-            return "exact", f"{rows} latent values are at most {largest}, where exact algebra is cheap"
-        return "inducing", f"{rows} latent values are more than {largest}: inducing points cost n M^2, not n^3"

@@ -12,13 +12,23 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jensen.algorithms import CVI
 from jensen.core import InputError
-from jensen.gp._estimator import LARGEST_ITERATED, GPEstimator, doubled, inducing_points, pad, padded
+from jensen.gp._choice import LINE, choose
+from jensen.gp._estimator import (
+    LARGEST_ITERATED,
+    GPEstimator,
+    doubled,
+    inducing_points,
+    pad,
+    pad_times,
+    padded,
+    stretch,
+)
 from jensen.gp._site_evidence import fixed_point, site_evidence
 from jensen.gp.hyperparameters import Hyperparameters
 from jensen.gp.kernels.text import kernel as as_kernel
 from jensen.gp.latent import LatentModel
 from jensen.gp.likelihoods import BernoulliProbit, Softmax
-from jensen.gp.priors import Dense, Inducing
+from jensen.gp.priors import Dense, Inducing, StateSpace
 
 
 def _model(tree: Any, template: LatentModel) -> LatentModel:
@@ -50,8 +60,9 @@ class GPClassifier(ClassifierMixin, GPEstimator):
     """Gaussian-process classification with scikit-learn's interface: probit for two classes, softmax for more.
 
     A latent function f ~ GP(0, kernel) for two classes, one for each class (of one kernel) for more; q(f) = prior times
-    Gaussian sites set by `rule`, P(y = c | x) = E_q[p(y = c | f(x))]. Exact algebra up to 500 latent values, inducing
-    points above; `representation_` says which and why. Everything is computed in double precision, whatever the flags.
+    Gaussian sites set by `rule`, P(y = c | x) = E_q[p(y = c | f(x))]. Exact algebra up to 500 latent values; above, a
+    filter in linear time for one input and a kernel with a state-space form, else inducing points; `representation_`
+    says which and why. Everything is computed in double precision, whatever the flags.
 
     Hyperparameters: the mode of the rule's evidence with a log-normal prior of scale `prior_scale`, or their posterior
     with `hyperparameters=jensen.fit`, over which probabilities are averaged.
@@ -59,7 +70,7 @@ class GPClassifier(ClassifierMixin, GPEstimator):
     Args:
         kernel: text (`matern52`, `rbf + linear`, ...; see `gp.kernels.kernel`) or a kernel object.
         rule: `jensen.algorithms.CVI()`, `EP()` or `SiteLaplace()`; CVI where None.
-        representation: auto, exact or inducing.
+        representation: auto, exact, state_space or inducing.
         num_inducing: M for each latent function; 100 in all, but at least 20, where None.
         optimise: whether hyperparameters are trained; else they stay at their starting values.
         num_starts: places from which the climb begins.
@@ -111,18 +122,24 @@ class GPClassifier(ClassifierMixin, GPEstimator):
         if c < 2:
             raise InputError(f"GPClassifier needs two classes or more, and y has one class: {self.classes_[0]!r}")
         values = 1 if c == 2 else c
-        kind, why = self._choose(len(X) * values, LARGEST_ITERATED)
         with jax.enable_x64(True):
             self.kernel_ = doubled(as_kernel(self.kernel, X))
+            kind, why = choose(self.representation, self.kernel_, X, values, LARGEST_ITERATED)
+            if kind == "state_space":  # the extent of a long series says nothing of its lengthscale
+                self.kernel_ = doubled(as_kernel(self.kernel, X[stretch(X, LINE)]))
             rule = doubled(CVI() if self.rule is None else self.rule)
             tree: dict[str, Any] = {"kernel": self.kernel_}
             size = padded(len(X))
-            inputs = pad(X, size)
-            prior: Any = Dense([self.kernel_] * values, inputs)
-            if kind == "inducing":
+            kernels: Any = [self.kernel_] * values
+            inputs: Any = pad(X, size)
+            if kind == "state_space":
+                prior: Any = StateSpace(kernels, pad_times(X, size))
+            elif kind == "exact":
+                prior = Dense(kernels, inputs)
+            else:
                 m = self.num_inducing or max(20, 100 // values)
                 features = inducing_points(X, min(m, len(X)), self._seed())
-                prior = Inducing([self.kernel_] * values, inputs, features)
+                prior = Inducing(kernels, inputs, features)
                 why += f"; {len(features.z)} points"
                 if self.hyperparameters is None:
                     tree["features"] = features  # places have a mode, and no posterior worth the name

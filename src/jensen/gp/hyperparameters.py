@@ -111,7 +111,7 @@ def _kind(tree: Any, path: Any) -> str:
     for entry in path:
         if isinstance(entry, jax.tree_util.GetAttrKey):
             fields = {f.name: f for f in dataclasses.fields(tree)} if dataclasses.is_dataclass(tree) else {}
-            if type(tree).__module__ == "tinygp.transforms":
+            if type(tree).__module__ == "tinygp.transforms" and entry.name != "kernel":
                 kind = "real"
             declared = fields[entry.name].metadata if entry.name in fields else {}
             kind = "real" if declared.get("real") else "fixed" if declared.get("fixed") else kind

@@ -79,7 +79,7 @@ def kronecker_prior(kernels: Sequence[Any], axes: Sequence[Any]) -> Kronecker:
 
     Raises `InputError` if kernels and axes are not as many, or an axis is not a vector.
     """
-    _check(kernels, axes)
+    check_axes(kernels, axes)
     return Kronecker(tuple(cholesky(k(as_rows(x), as_rows(x))) for k, x in zip(kernels, axes, strict=True)))
 
 
@@ -115,7 +115,7 @@ class KroneckerRegression(eqx.Module):
 
 def kronecker_regression(kernels: Sequence[Any], axes: Sequence[Any], y: Any) -> KroneckerRegression:
     """Regress grid values y (n_1, ..., n_D) on the product kernel. Raises `InputError` for other shapes, or NaN."""
-    _check(kernels, axes)
+    check_axes(kernels, axes)
     y = jnp.asarray(y, jnp.result_type(float))
     shape = tuple(len(x) for x in axes)
     if y.shape != shape:
@@ -128,7 +128,8 @@ def kronecker_regression(kernels: Sequence[Any], axes: Sequence[Any], y: Any) ->
     return KroneckerRegression(vectors, SpectralEvidence(eigenvalues.ravel(), projections.ravel()))
 
 
-def _check(kernels: Sequence[Any], axes: Sequence[Any]) -> None:
+def check_axes(kernels: Sequence[Any], axes: Sequence[Any]) -> None:
+    """Refuse axes that are not vectors, or not as many as the kernels. Raises `InputError`."""
     require(
         len(kernels) == len(axes) and len(axes) > 0,
         f"One kernel an axis is wanted, got {len(kernels)} kernels and {len(axes)} axes",

@@ -10,48 +10,60 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jensen.core import InputError
-from jensen.gp._estimator import LARGEST, GPEstimator, doubled, inducing_points, pad, padded
+from jensen.gp._choice import LINE, choose
+from jensen.gp._estimator import LARGEST, GPEstimator, doubled, inducing_points, pad, pad_times, padded, stretch
 from jensen.gp.exact import Collapsed, Exact, GaussianRegression
 from jensen.gp.hyperparameters import Hyperparameters
+from jensen.gp.kalman import Kalman
 from jensen.gp.kernels.text import kernel as as_kernel
 
 FEW, SHARE = 2000, 20  # training with inducing points begins on so many rows, or so many for each point
+STRETCH = 5000  # training in time begins on so many consecutive times
 
 
-def _padded_data(x: np.ndarray, y: np.ndarray) -> tuple[Any, Any, Any]:
-    """Inputs, targets and which rows are present, as arrays of a common size."""
+def _model(kind: str, tree: Any, x: np.ndarray, y: np.ndarray, features: Any) -> GaussianRegression:
+    """The representation `kind` of these rows, padded to a common size."""
     size = padded(len(x))
-    return jnp.asarray(pad(x, size)), jnp.asarray(pad(y, size)), jnp.asarray(np.arange(size) < len(x))
+    targets, present = pad(y, size), np.arange(size) < len(x)
+    if kind == "state_space":
+        return Kalman(tree["kernel"], tree["noise"], pad_times(x, size), targets, present)
+    if kind == "inducing":
+        return Collapsed(tree["kernel"], tree["noise"], pad(x, size), targets, features, present)
+    return Exact(tree["kernel"], tree["noise"], pad(x, size), targets, present)
 
 
-def _model(tree: Any, features: Any, x: Any, y: Any, present: Any) -> GaussianRegression:
-    """Exact where there are no inducing points; those of the tree are trained, `features` are not."""
-    features = tree.get("features", features)
-    if features is None:
-        return Exact(tree["kernel"], tree["noise"], x, y, present)
-    return Collapsed(tree["kernel"], tree["noise"], x, y, features, present)
+def _some_rows(kind: str, x: np.ndarray, m: int, seed: int) -> Any:
+    """Rows on which most of the way to the mode costs little, or None where all are not many more."""
+    if kind == "state_space" and len(x) > 4 * STRETCH:
+        return stretch(x, STRETCH)
+    few = max(FEW, SHARE * m)
+    if kind == "inducing" and few < len(x) / 2:
+        return np.random.default_rng(seed).choice(len(x), few, replace=False)
+    return None
 
 
-def _evidence(tree: Any, *data: Any) -> Any:
-    return _model(tree, *data).log_evidence()
+def _evidence(tree: Any, model: GaussianRegression) -> Any:
+    return model.at(tree).log_evidence()
 
 
 @eqx.filter_jit
-def _predict(tree: Any, data: Any, x: Any) -> Any:
-    return _model(tree, *data).predict(x)
+def _predict(tree: Any, model: GaussianRegression, x: Any) -> Any:
+    return model.at(tree).predict(x)
 
 
 @eqx.filter_jit
-def _joint(tree: Any, data: Any, x: Any) -> Any:
-    return _model(tree, *data).joint(x)
+def _joint(tree: Any, model: GaussianRegression, x: Any) -> Any:
+    return model.at(tree).joint(x)
 
 
 class GPRegressor(RegressorMixin, GPEstimator):
     """Gaussian-process regression, y = f(x) + N(0, noise), f ~ GP(mean of y, kernel), with scikit-learn's interface.
 
-    Up to 2,000 rows the posterior is exact, O(n^3); above, the collapsed bound of `num_inducing` inducing points
-    (`gp.exact.Collapsed`), whose places are trained too, first on some rows, then on all, O(n M^2). `representation_`
-    says which and why. Everything is computed in double precision, whatever the flags.
+    Up to 2,000 rows the posterior is exact, O(n^3). With one input and a kernel that has a state-space form (Matern,
+    Hida-Matern, quasi-periodic, ...) it is exact for any number of rows in linear time (`gp.Kalman`), which is taken
+    above 1,000. Else the collapsed bound of `num_inducing` inducing points (`gp.Collapsed`), whose places are trained
+    too, O(n M^2). Long training begins on some of the rows. `representation_` says which and why. Everything is
+    computed in double precision, whatever the flags.
 
     Hyperparameters: a log-normal prior of scale `prior_scale` about their starting values (lengthscales at the inputs'
     standard deviation times sqrt(d), the kernel's variance at 1, noise at a tenth, both relative to the variance of y),
@@ -61,7 +73,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
     Args:
         kernel: text (`matern52`, `rbf + linear`, ...; see `gp.kernels.kernel`) or a kernel object.
         noise: starting value of the noise variance, relative to that of y.
-        representation: auto, exact or inducing.
+        representation: auto, exact, state_space or inducing.
         num_inducing: M; 100 up to 10,000 rows, 200 above, where None.
         optimise: whether hyperparameters are trained; else they stay at their starting values.
         num_starts: places from which the climb begins.
@@ -116,24 +128,25 @@ class GPRegressor(RegressorMixin, GPEstimator):
         spread = float(np.std(y)) if self.normalize_y else 1.0
         self._level = float(np.mean(y)) if self.normalize_y else 0.0
         self._scale = spread if spread > 0 else 1.0  # constant targets: nothing to scale
-        kind, why = self._choose(len(X), LARGEST)
         with jax.enable_x64(True):
             self.kernel_ = doubled(as_kernel(self.kernel, X))
+            kind, why = choose(self.representation, self.kernel_, X, largest=LARGEST)
+            if kind == "state_space":  # the extent of a long series says nothing of its lengthscale
+                self.kernel_ = doubled(as_kernel(self.kernel, X[stretch(X, LINE)]))
             tree: dict[str, Any] = {"kernel": self.kernel_, "noise": jnp.asarray(float(self.noise))}
-            white, features = (y - self._level) / self._scale, None
+            white, features, m, begin = (y - self._level) / self._scale, None, 0, None
             if kind == "inducing":
                 m = self.num_inducing or (100 if len(X) <= 10_000 else 200)
                 features = inducing_points(X, min(m, len(X)), self._seed())
-                why += f"; {len(features.z)} points"
+                m = len(features.z)
+                why += f"; {m} points"
                 if self.hyperparameters is None:
                     tree["features"] = features  # places have a mode, and no posterior worth the name
-            begin, few = None, max(FEW, SHARE * len(tree["features"].z)) if "features" in tree else len(X)
-            if self.optimise and few < len(X) / 2:
-                # most of the way costs little on some of the rows
-                rows = np.random.default_rng(self._seed()).choice(len(X), few, replace=False)
-                begin = self._train(_evidence, tree, features, *_padded_data(X[rows], white[rows]), x=X)[0]
-            self._data = (features, *_padded_data(X, white))
-            draws = self._train(_evidence, tree, *self._data, x=X, begin=begin)
+            some = _some_rows(kind, X, m, self._seed()) if self.optimise else None
+            if some is not None:
+                begin = self._train(_evidence, tree, _model(kind, tree, X[some], white[some], features), x=X)[0]
+            self._model = _model(kind, tree, X, white, features)
+            draws = self._train(_evidence, tree, self._model, x=X, begin=begin)
             at = Hyperparameters(tree).at
             self._trees, middle = [at(d) for d in draws], at(jnp.median(draws, 0))
             self.kernel_, self.noise_ = middle["kernel"], float(middle["noise"])
@@ -154,11 +167,11 @@ class GPRegressor(RegressorMixin, GPEstimator):
         X = self._new(X)
         with jax.enable_x64(True):
             if return_cov:
-                mean, cov = _mixed([_joint(tree, self._data, jnp.asarray(X)) for tree in self._trees])
+                mean, cov = _mixed([_joint(tree, self._model, jnp.asarray(X)) for tree in self._trees])
                 cov = cov + (self._mean_noise() * np.eye(len(X)) if noise else 0.0)
                 return self._level + self._scale * mean, self._scale**2 * cov
             at = jnp.asarray(pad(X, padded(len(X))))
-            parts = [_predict(tree, self._data, at) for tree in self._trees]
+            parts = [_predict(tree, self._model, at) for tree in self._trees]
             mean, variance = _mixed([(m[: len(X)], v[: len(X)]) for m, v in parts])
             mean = self._level + self._scale * mean
             if not return_std:
@@ -178,7 +191,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
         with jax.enable_x64(True):
             for i in np.unique(which):
                 tree = self._trees[i]
-                mean, cov = (np.asarray(a) for a in _joint(tree, self._data, jnp.asarray(X)))
+                mean, cov = (np.asarray(a) for a in _joint(tree, self._model, jnp.asarray(X)))
                 cov = cov + float(tree["noise"]) * np.eye(len(X)) if noise else cov
                 out[:, which == i] = _normal(rng, mean, cov, int(np.sum(which == i)))
         return self._level + self._scale * out

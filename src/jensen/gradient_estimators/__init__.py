@@ -10,8 +10,10 @@ from jensen.gradient_estimators.reparameterised import Reparameterisation
 from jensen.gradient_estimators.score_function import ScoreFunction
 from jensen.gradient_estimators.sticking_the_landing import StickingTheLanding
 from jensen.gradient_estimators.stratified import Stratified, StratifiedStickingTheLanding
+from jensen.gradient_estimators.vimco import VIMCO
 
 __all__ = [
+    "VIMCO",
     "BoundGap",
     "DoublyReparameterised",
     "GradientNoise",

@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from jensen.targets._hidden_markov import HiddenMarkovTarget, from_hidden_markov
 from jensen.targets._log_density import LogDensityTarget, from_log_density
 from jensen.targets._numpyro import NumPyroTarget, from_numpyro
 from jensen.targets._rows import RowsTarget, from_rows
@@ -11,8 +12,9 @@ from jensen.targets._simulators import FunctionSimulator, Simulator, from_simula
 if TYPE_CHECKING:
     from jensen.targets._formula import from_formula
     from jensen.targets._numpyro_simulator import NumPyroSimulator, simulator_from_numpyro
-    from jensen.targets._posteriordb import posteriordb
-    from jensen.targets.wrappers import Conditioned, Enumerated, Minibatched, Relaxed, Tempered, Transformed
+    from jensen.targets._posteriordb import posteriordb, posteriordb_names
+    from jensen.targets._sbibm import sbibm, sbibm_names
+    from jensen.targets.wrappers import Conditioned, Enumerated, Minibatched, Relaxed, Shuffled, Tempered, Transformed
 
 # what needs more than a log density is imported when it is first named
 _LAZY = {
@@ -21,10 +23,14 @@ _LAZY = {
     "Minibatched": "wrappers",
     "NumPyroSimulator": "_numpyro_simulator",
     "Relaxed": "wrappers",
+    "Shuffled": "wrappers",
     "Tempered": "wrappers",
     "Transformed": "wrappers",
     "from_formula": "_formula",
     "posteriordb": "_posteriordb",
+    "posteriordb_names": "_posteriordb",
+    "sbibm": "_sbibm",
+    "sbibm_names": "_sbibm",
     "simulator_from_numpyro": "_numpyro_simulator",
 }
 
@@ -32,21 +38,27 @@ __all__ = [
     "Conditioned",
     "Enumerated",
     "FunctionSimulator",
+    "HiddenMarkovTarget",
     "LogDensityTarget",
     "Minibatched",
     "NumPyroSimulator",
     "NumPyroTarget",
     "Relaxed",
     "RowsTarget",
+    "Shuffled",
     "Simulator",
     "Tempered",
     "Transformed",
     "from_formula",
+    "from_hidden_markov",
     "from_log_density",
     "from_numpyro",
     "from_rows",
     "from_simulator",
     "posteriordb",
+    "posteriordb_names",
+    "sbibm",
+    "sbibm_names",
     "simulator_from_numpyro",
 ]
 

@@ -37,8 +37,9 @@ def sums_of(target: Target) -> Sums:
     cells = _by_cells(target, discrete, ranges)
     if cells is not None and _independent(cells):
         return cells
-    if _size(everything) <= MAX_EVALUATIONS:
-        return Sums(target, None, _product(everything), jnp.zeros((1, 0), jnp.result_type(float)), (), ())
+    joint = joint_sums(target, MAX_EVALUATIONS)
+    if joint is not None:
+        return joint
     names = ", ".join(repr(v.name) for v in discrete)
     why = "" if cells is None else " (and over the cells of their plates they are not independent)"
     raise InputError(
@@ -46,6 +47,17 @@ def sums_of(target: Target) -> Sums:
         f"can be summed out{why}: use GradientVI(family=jensen.families.program(guide)) with "
         "gradient_estimators.ScoreFunction sites, or sum within the model"
     )
+
+
+def joint_sums(target: Target, most: int) -> Sums | None:
+    """The joint table of a target's discrete unknowns; None where it has more than `most` rows, or no end."""
+    try:
+        ranges = [r for v in target.space.variables if v.support.discrete for r in _ranges(v)]
+    except InputError:
+        return None
+    if _size(ranges) > most * (1 + 1e-9):
+        return None
+    return Sums(target, None, _product(ranges), jnp.zeros((1, 0), jnp.result_type(float)), (), ())
 
 
 def _ranges(v: Variable) -> list[Range]:

@@ -89,21 +89,30 @@ class Sums(eqx.Module):
     def log_density(self, z: Float[Array, " c"]) -> Float[Array, ""]:
         """log sum_d p(z, d)."""
         outside, inside = self.table(z)
-        cells = _logsumexp(inside, 1)
-        return _logsumexp(outside + jnp.sum(cells.reshape(cells.shape[0], -1), axis=1), 0)
+        cells = log_sum_exp(inside, 1)
+        return log_sum_exp(outside + jnp.sum(cells.reshape(cells.shape[0], -1), axis=1), 0)
 
     def draw(self, key: PRNGKey, z: Float[Array, " c"]) -> Float[Array, " d"]:
         """The target's vector at z with d ~ p(d | z)."""
         outside, inside = self.table(z)
-        cells = _logsumexp(inside, 1)
+        cells = log_sum_exp(inside, 1)
         key_outer, key_inner = jax.random.split(key)
         chosen = jax.random.categorical(key_outer, outside + jnp.sum(cells.reshape(cells.shape[0], -1), axis=1))
         rows = jax.random.categorical(key_inner, inside[chosen], axis=0)
         return self.fill(z, self.outer[chosen], self.inner[rows])
 
 
-def _logsumexp(terms: Array, axis: int) -> Array:
+def log_sum_exp(terms: Array, axis: int) -> Array:
+    """log sum exp along `axis`, -inf with slope zero where every term is -inf."""
     # where every term is -inf the gradient of logsumexp is NaN; the density is then zero, and so is its slope
     dead = jnp.all(terms == -jnp.inf, axis=axis, keepdims=True)
     total = jax.nn.logsumexp(jnp.where(dead, 0.0, terms), axis=axis)
     return jnp.where(jnp.squeeze(dead, axis), -jnp.inf, total)
+
+
+def key_of(z: Float[Array, " d"]) -> PRNGKey:
+    """A key that is made of the bits of z: draws that differ have keys that differ."""
+    bits = jax.lax.bitcast_convert_type(z.astype(jnp.float32), jnp.uint32)
+    odd = 2 * jnp.arange(z.shape[0], dtype=jnp.uint32) + 1
+    mixed = jnp.sum((bits ^ (bits >> 15)) * (odd * jnp.uint32(0x9E3779B1) | 1), dtype=jnp.uint32)
+    return jax.random.fold_in(jax.random.key(0), mixed)

@@ -4,6 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jensen.gp.kernels.coregion import Coregion, with_tasks
+    from jensen.gp.kernels.deep import DeepKernel, deep_kernel
     from jensen.gp.kernels.dot_product import Constant, Linear, Periodic
     from jensen.gp.kernels.hida_matern import HidaMatern
     from jensen.gp.kernels.pde import HeatKernel, WaveKernel
@@ -18,6 +20,8 @@ _MODULES = {
     "ArcCosine": "zonal",
     "Chord": "zonal",
     "Constant": "dot_product",
+    "Coregion": "coregion",
+    "DeepKernel": "deep",
     "HeatKernel": "pde",
     "HidaMatern": "hida_matern",
     "Linear": "dot_product",
@@ -33,7 +37,9 @@ _MODULES = {
     "StudentTMixture": "spectral",
     "WaveKernel": "pde",
     "Zonal": "zonal",
+    "deep_kernel": "deep",
     "kernel": "text",
+    "with_tasks": "coregion",
 }
 
 __all__ = [
@@ -41,6 +47,8 @@ __all__ = [
     "ArcCosine",
     "Chord",
     "Constant",
+    "Coregion",
+    "DeepKernel",
     "HeatKernel",
     "HidaMatern",
     "Linear",
@@ -55,7 +63,9 @@ __all__ = [
     "StudentTMixture",
     "WaveKernel",
     "Zonal",
+    "deep_kernel",
     "kernel",
+    "with_tasks",
 ]
 
 

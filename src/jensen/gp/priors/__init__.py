@@ -7,7 +7,10 @@ if TYPE_CHECKING:
     from jensen.gp.priors._white import zero_mean
     from jensen.gp.priors.decoupled import Joined, OrthogonallyDecoupled
     from jensen.gp.priors.dense import Dense
+    from jensen.gp.priors.fourier import FourierFeatures
+    from jensen.gp.priors.grid import Grid, GridPosterior
     from jensen.gp.priors.inducing import Features, Inducing, Points
+    from jensen.gp.priors.mixed import Mixed
     from jensen.gp.priors.spherical import SphericalHarmonics, SphericalUnits
     from jensen.gp.priors.state_space import StateSpace
     from jensen.gp.priors.vecchia import (
@@ -22,8 +25,12 @@ if TYPE_CHECKING:
 _MODULES = {
     "Dense": "dense",
     "Features": "inducing",
+    "FourierFeatures": "fourier",
+    "Grid": "grid",
+    "GridPosterior": "grid",
     "Inducing": "inducing",
     "Joined": "decoupled",
+    "Mixed": "mixed",
     "OrthogonallyDecoupled": "decoupled",
     "Points": "inducing",
     "SparsePosterior": "vecchia",
@@ -40,8 +47,12 @@ _MODULES = {
 __all__ = [
     "Dense",
     "Features",
+    "FourierFeatures",
+    "Grid",
+    "GridPosterior",
     "Inducing",
     "Joined",
+    "Mixed",
     "OrthogonallyDecoupled",
     "Points",
     "SparsePosterior",

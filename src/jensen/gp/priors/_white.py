@@ -95,7 +95,7 @@ class KernelPrior(WhitePrior):
     """
 
     kernels: tuple[Any, ...]
-    x: Float[Array, "n d"]
+    x: Float[Array, "n d"] = eqx.field(metadata={"fixed": True})
     mean: Mean = eqx.field(static=True, default=zero_mean)
 
     def __init__(self, kernel: Any, x: Any, mean: Mean = zero_mean):

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from jensen.core import PRNGKey, Program, Space, Target
 from jensen.targets._cells import sums_of
-from jensen.targets._sums import Sums
+from jensen.targets._sums import Sums, key_of
 
 
 class Completed(Program):
@@ -22,7 +22,7 @@ class Completed(Program):
 
     def constrain(self, values: dict[str, Array]) -> dict[str, Array]:
         z = jnp.concatenate([jnp.ravel(value) for value in values.values()])
-        return self.sums.space.constrain(self.sums.draw(_key_of(z), z))
+        return self.sums.space.constrain(self.sums.draw(key_of(z), z))
 
     def unconstrain(self, x: dict[str, Array]) -> dict[str, Array]:
         inner = self.sums.space
@@ -85,10 +85,3 @@ class Enumerated(Target):
 def enumerated(target: Any) -> Any:
     """`target` without its discrete unknowns, or itself where it has none. Raises as `Enumerated` does."""
     return Enumerated(target) if target.space.discrete_names else target
-
-
-def _key_of(z: Float[Array, " d"]) -> PRNGKey:
-    bits = jax.lax.bitcast_convert_type(z.astype(jnp.float32), jnp.uint32)
-    odd = 2 * jnp.arange(z.shape[0], dtype=jnp.uint32) + 1
-    mixed = jnp.sum((bits ^ (bits >> 15)) * (odd * jnp.uint32(0x9E3779B1) | 1), dtype=jnp.uint32)
-    return jax.random.fold_in(jax.random.key(0), mixed)

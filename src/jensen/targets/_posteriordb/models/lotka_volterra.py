@@ -1,17 +1,13 @@
 """Lynx and hare: the Lotka-Volterra equations with log-normal errors. Stan case study, Carpenter (2018)."""
 
-from typing import Any, cast
-
-import diffrax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
+from jensen.targets._ode import solve
 from jensen.targets._posteriordb.models._common import latent
 from jensen.targets._posteriordb.models._forward_mode import by_forward_mode
-
-MAX_STEPS = 2_000  # the posterior needs 64, starts uniform in (-2, 2) up to 650; beyond, the density is zero
 
 
 def lotka_volterra(ts: Float[Array, " n"], y_init: Float[Array, " 2"], y: Float[Array, "n 2"]) -> None:
@@ -34,29 +30,11 @@ def lotka_volterra(ts: Float[Array, " n"], y_init: Float[Array, " 2"], y: Float[
 def log_populations(
     theta: Float[Array, " 4"], log_start: Float[Array, " 2"], times: Float[Array, " n"]
 ) -> Float[Array, "n 2"]:
-    """log (u, v) at `times`, in logs so that populations stay positive: Tsitouras 5(4), local error 1e-6 relative.
-
-    Infinite from the time on at which `MAX_STEPS` are used up. Differentiable by forward mode.
-    """
+    """log (u, v) at `times`, in logs so that populations stay positive; precision and limits are those of `solve`."""
     alpha, beta, gamma, delta = theta
 
-    def growth(t: Any, log_z: Any, _: Any) -> Array:
+    def growth(log_z: Float[Array, " 2"]) -> Float[Array, " 2"]:
         z = jnp.exp(log_z)
         return jnp.stack([alpha - beta * z[1], -gamma + delta * z[0]])
 
-    # Single precision cannot tell errors below some 50 roundings apart, and would halve its step for ever.
-    tolerance = max(1e-6, 50 * float(jnp.finfo(log_start.dtype).eps))
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(growth),
-        diffrax.Tsit5(),
-        t0=0.0,
-        t1=times[-1],
-        dt0=None,
-        y0=log_start,
-        saveat=diffrax.SaveAt(ts=times),
-        stepsize_controller=diffrax.PIDController(rtol=0.0, atol=tolerance),
-        adjoint=diffrax.ForwardMode(),
-        max_steps=MAX_STEPS,
-        throw=False,
-    )
-    return cast(Array, solution.ys)
+    return solve(growth, log_start, times)  # the posterior needs 64 steps, starts uniform in (-2, 2) up to 650

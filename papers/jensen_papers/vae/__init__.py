@@ -1,0 +1,1 @@
+"""Papers on variational autoencoders."""

@@ -1,0 +1,104 @@
+"""Train a latent variable model and its encoder on rows, by the loop that all algorithms share."""
+
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Float
+
+from jensen._run import drive
+from jensen.algorithms import AmortisedVI, EarlyStopping
+from jensen.core import InputError, Objective, PointPosterior, PRNGKey, Run, check_key
+from jensen.objectives import NegativeElbo
+from jensen.targets import Shuffled
+from jensen.vae.model import LatentModel, latent_rows
+from jensen.vae.objectives import SampledLikelihoodElbo
+from jensen.vae.priors import closed_divergence
+
+DEFAULT_BATCH = 128
+
+
+class Trained(eqx.Module):
+    """A trained model p(x, z), its conditional q(z | x), and the run that trained them."""
+
+    model: LatentModel
+    conditional: Any
+    run: Run
+
+
+def default_objective(model: LatentModel, conditional: Any, row: Float[Array, " n"]) -> Objective:
+    """The ELBO with its divergence in closed form where that is known, else all by draws."""
+    q = eqx.filter_eval_shape(conditional.given, row)
+    known = eqx.filter_eval_shape(closed_divergence, q, model.prior)
+    return NegativeElbo() if known is None else SampledLikelihoodElbo()
+
+
+def train(
+    key: PRNGKey,
+    model: LatentModel,
+    conditional: Any,
+    X: Float[Array, "rows n"],
+    *,
+    held_out: Float[Array, "held n"] | None = None,
+    objective: Objective | None = None,
+    epochs: int = 100,
+    batch_size: int | None = None,
+    learning_rate: float = 1e-3,
+    patience: int = 10,
+    dynamic: bool = False,
+    checkpoint: str | Path | None = None,
+    progress: bool | None = None,
+) -> Trained:
+    """Maximise the sum over rows of a bound on log p(x) by `AmortisedVI`, on minibatches without replacement.
+
+    Args:
+        key: a typed JAX key; the same key gives the same result, bit for bit.
+        model: prior, decoder and likelihood, trained from where they are.
+        conditional: q(z | x), trained from where it is.
+        X: rows.
+        held_out: rows on which the bound is looked at after each epoch; the best epoch is kept, and after `patience`
+            epochs in vain training ends.
+        objective: of a row; where None the ELBO, its divergence in closed form where that is known.
+        epochs: at most so many passes over X.
+        batch_size: rows a step; 128, or all if there are fewer, where None.
+        learning_rate: Adam's, warmed up, and cooled down over the last three tenths.
+        patience: see `held_out`.
+        dynamic: values are probabilities, and rows are drawn anew at each visit.
+        checkpoint: a folder; the run is saved there and resumed from there.
+        progress: show a bar; only on a terminal where None.
+
+    Raises `InputError` for sizes that do not fit or an objective that is not finite at the start, `StorageError` for a
+    checkpoint of another run.
+    """
+    check_key(key)
+    if epochs < 1:
+        raise InputError(f"epochs must be at least 1, got {epochs}")
+    batch_size = min(DEFAULT_BATCH, len(X)) if batch_size is None else batch_size
+    if batch_size > len(X):
+        raise InputError(f"batch_size {batch_size} is more than the {len(X)} rows to train on: take a smaller one")
+    target = latent_rows(model, X, dynamic)
+    objective = default_objective(model, conditional, X[0]) if objective is None else objective
+    shuffled: Any = Shuffled(target, batch_size)
+    algorithm: Any = AmortisedVI(conditional, objective, learning_rate=learning_rate)
+    start = PointPosterior(target.space, target.theta)
+    if held_out is not None:
+        stopping: Any = EarlyStopping
+        algorithm = stopping(algorithm, latent_rows(model, held_out), shuffled.epoch, patience)
+    outcome = drive(
+        algorithm,
+        shuffled,
+        key=key,
+        steps=epochs * shuffled.epoch,
+        start=start,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    first = outcome.run.history.objective[:1]
+    if not np.all(np.isfinite(first)):
+        raise InputError(
+            f"The objective is {first[0]} before training: values lie outside the likelihood's support, or overflow; "
+            "check and rescale the columns"
+        )
+    posterior: Any = outcome.posterior
+    return Trained(target.at(posterior.z), posterior.conditional, outcome.run)
