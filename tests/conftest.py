@@ -11,6 +11,7 @@ from jaxtyping import install_import_hook
 
 import tests.typecheck  # noqa: F401  the hook looks it up by name
 
+os.environ.setdefault("PJRT_NPROC", "8")  # as `import jensen` does, which some test may do after a first computation
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -6,6 +6,7 @@ fit.certificate.passed, fit.posterior.sample(key, 1000)
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from jensen.core.storage import load_fit as load
 
 __version__ = "0.1.0"
+
+# XLA gives its pool for the CPU a thread a core, and batched factorisations wait in it for parts of themselves: on two
+# cores two that run at once wait for ever (jaxlib 0.10). Read when JAX first computes; what the user has set stays.
+if (os.cpu_count() or 1) < 8:
+    os.environ.setdefault("PJRT_NPROC", "8")
 
 _MODULES = (
     "algorithms",

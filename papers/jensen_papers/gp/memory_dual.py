@@ -105,7 +105,7 @@ def _moons(losses: dict[str, np.ndarray]) -> list[Claim]:
             start = streaming_gp(kernel, likelihood, z, capacity=300)
             gp = _streamed(start, x, y, 6, seed, remember=remember)
             found = gp.predict(new)
-            table[seed, i] = float(_loss(likelihood, *found, labels))
+            table[seed, i] = float(_loss(likelihood, found[0], found[1], labels))
             gaps[seed, i] = float(jnp.max(jnp.abs(found[0] - mean[:, 0])))
         if seed == 0:
             refreshed = float(jnp.max(jnp.abs(_refreshed(gp, 300).predict(new)[0] - mean[:, 0])))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jensen.core import InputError, PRNGKey, Scalar, Space, Target, as_scalar, real_space, require, scalar_field
+from jensen.core import InputError, PRNGKey, Scalar, Space, Target, as_scalar, real_space, require
 from jensen.gp._linalg import cholesky, solve_lower
 from jensen.gp.infinite_width import Activation, ReLU, gram_of_gram
 from jensen.gp.kernels.stationary import as_rows
@@ -36,9 +36,9 @@ class KernelMachine(Target):
     x: Float[Array, "n d"]
     y: Float[Array, "n k"]
     nu: Float[Array, " l"]
-    noise: Scalar = scalar_field(0.1)
-    activation: Activation = ReLU()
-    weight_variance: Scalar = scalar_field(2.0)
+    noise: Scalar
+    activation: Activation
+    weight_variance: Scalar
 
     def __init__(
         self,
@@ -82,8 +82,8 @@ class KernelMachine(Target):
         values = jnp.where(rows == columns, jnp.exp(values), values)
         factors = jnp.zeros((self.nu.shape[0], len(x), len(x)), z.dtype).at[:, rows, columns].set(values)
         grams, gram = [], x @ x.T / x.shape[1]
-        for factor in factors:
-            half = cholesky(self._kernel(gram)) @ factor
+        for relative in factors:
+            half = cholesky(self._kernel(gram)) @ relative
             gram = half @ half.T
             grams.append(gram)
         return factors, grams
@@ -117,6 +117,17 @@ class DeepKernelMachine(KernelMachine):
     Source: Yang, Robeyns, Milsom, Anson, Schoots and Aitchison (2023), A theory of representation learning gives a deep
     generalisation of kernel methods.
     """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any,
+        nu: Any,
+        noise: float | Scalar = 0.1,
+        activation: Activation | None = None,
+        weight_variance: float | Scalar = 2.0,
+    ):
+        super().__init__(x, y, nu, noise, activation, weight_variance)
 
     @property
     def anchors(self) -> Float[Array, "n d"]:

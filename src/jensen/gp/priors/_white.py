@@ -96,7 +96,7 @@ class KernelPrior(WhitePrior):
 
     kernels: tuple[Any, ...]
     x: Float[Array, "n d"] = eqx.field(metadata={"fixed": True})
-    mean: Mean = eqx.field(static=True, default=zero_mean)
+    mean: Mean = eqx.field(static=True)
 
     def __init__(self, kernel: Any, x: Any, mean: Mean = zero_mean):
         self.kernels = tuple(kernel) if isinstance(kernel, Sequence) else (kernel,)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jensen.gp._linalg import cholesky, solve_lower
-from jensen.gp.priors._white import Design, KernelPrior, separate
+from jensen.gp.priors._white import Design, KernelPrior, Mean, separate, zero_mean
 
 
 class Dense(KernelPrior):
@@ -16,6 +16,9 @@ class Dense(KernelPrior):
     heteroscedastic likelihood or the classes of a softmax need). `x`: inputs (n, d) or (n,). `mean`: a mean
     function for all.
     """
+
+    def __init__(self, kernel: Any, x: Any, mean: Mean = zero_mean):
+        super().__init__(kernel, x, mean)
 
     @property
     def dimension(self) -> int:
