@@ -114,27 +114,39 @@ def _gradient_variance(objective: Any, model: Any, conditional: Any, x: Any, key
     return jnp.var(jax.vmap(gradient)(keys), 0)
 
 
-def _digits() -> tuple[np.ndarray, Claim]:
+def _digits(splits: tuple[int, ...] = (1, 2)) -> tuple[np.ndarray, Claim]:
+    """Settings were chosen on split 0, which is not scored."""
     data = jn.datasets.load("digits")
     X = (np.asarray(data["images"], float).reshape(-1, 64) >= 8).astype(float)
-    X = X[np.random.default_rng(0).permutation(len(X))]
     settings = dict(latent_dim=8, hidden=(128,), epochs=300, learning_rate=3e-3, num_draws=500)
     settings |= dict(patience=60, validation_fraction=0.05)
-    return _images(X[:1437], X[1437:], settings, (10, 20, 50, 100), "digits thresholded at 8, 1,437 and 360 rows", 0.3)
+    orders = [np.random.default_rng(split).permutation(len(X)) for split in splits]
+    pairs = [(X[order[:1437]], X[order[1437:]]) for order in orders]
+    words = f"digits thresholded at 8, 1,437 and 360 rows, mean of {len(splits)} splits"
+    return _images(pairs, settings, (10, 20, 50, 100), words, 0.3)
 
 
 def _mnist() -> tuple[np.ndarray, Claim]:
     data = jn.datasets.load("binarized_mnist")
     train, test = (np.asarray(data[name], float).reshape(-1, 784) for name in ("train", "test"))
     settings = dict(latent_dim=20, hidden=(500,), epochs=100, learning_rate=1e-3, num_draws=5000)
-    return _images(train, test[:2000], settings, (50, 200, 500), "statically binarised MNIST, 2,000 test rows", 20.0)
+    words = "statically binarised MNIST, 2,000 test rows"
+    return _images([(train, test[:2000])], settings, (50, 200, 500), words, 20.0)
 
 
 def _images(
-    X: np.ndarray, test: np.ndarray, settings: dict[str, Any], sizes: tuple[int, ...], words: str, ahead: float
+    pairs: list[tuple[np.ndarray, np.ndarray]],
+    settings: dict[str, Any],
+    sizes: tuple[int, ...],
+    words: str,
+    ahead: float,
 ) -> tuple[np.ndarray, Claim]:
-    vae = VAE(likelihood="bernoulli", random_state=0, **settings).fit(X)
-    ours, best = vae.score(test), max(_mixture(X, test, components) for components in sizes)
+    """Means over pairs of training and test images."""
+    scores = []
+    for X, test in pairs:
+        vae = VAE(likelihood="bernoulli", random_state=0, **settings).fit(X)
+        scores.append((vae.score(test), max(_mixture(X, test, components) for components in sizes)))
+    ours, best = (float(np.mean(v)) for v in zip(*scores, strict=True))
     claim = Claim(
         f"Test bound (nats, {settings['num_draws']} weights): {words}, {settings['latent_dim']} latents, against the "
         f"best mixture of {', '.join(map(str, sizes))} Bernoulli components",
