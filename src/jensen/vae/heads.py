@@ -1,5 +1,7 @@
 """Posterior families of a row's latents: Gaussians from an encoder's numbers."""
 
+import abc
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -9,8 +11,8 @@ from jensen.core import InputError
 from jensen.families import DiagonalGaussian, Gaussian
 
 
-class MeanField(Head):
-    """q(z | x) = N(m, diag(s^2)), (m, log s) = context, of 2 d numbers."""
+class GaussianHead(Head):
+    """A Gaussian over `size` latents, made from `context` numbers. Raises `InputError` for a size below one."""
 
     size: int = eqx.field(static=True)
 
@@ -22,29 +24,27 @@ class MeanField(Head):
         return self.size
 
     @property
+    @abc.abstractmethod
     def context(self) -> int:
         """Numbers that the encoder gives."""
+
+
+class MeanField(GaussianHead):
+    """q(z | x) = N(m, diag(s^2)), (m, log s) = context, of 2 d numbers."""
+
+    @property
+    def context(self) -> int:
         return 2 * self.size
 
     def density(self, context: Float[Array, " c"]) -> DiagonalGaussian:
         return DiagonalGaussian(context[: self.size], context[self.size :])
 
 
-class FullRank(Head):
+class FullRank(GaussianHead):
     """q(z | x) = N(m, L L^T), (m, log diag L, lower part of L) = context, of d + d (d + 1) / 2 numbers."""
-
-    size: int = eqx.field(static=True)
-
-    def __check_init__(self):
-        check_size(self.size)
-
-    @property
-    def dimension(self) -> int:
-        return self.size
 
     @property
     def context(self) -> int:
-        """Numbers that the encoder gives."""
         return self.size + self.size * (self.size + 1) // 2
 
     def density(self, context: Float[Array, " c"]) -> Gaussian:
