@@ -5,6 +5,9 @@ import gc
 import os
 from pathlib import Path
 
+# read when the algebra's library is loaded: its idle threads spin, and with a worker a core they cost half of the time
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import jax
 import pytest
 from jaxtyping import install_import_hook
