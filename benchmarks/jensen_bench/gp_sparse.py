@@ -4,8 +4,8 @@ n rows in d = 4 (20,000), y = a sum of smooth waves plus noise, M = 100 inducing
 hyperparameters, Matern-5/2 with a lengthscale for each input, double precision. Peers: GPJax's collapsed bound by
 its L-BFGS (200 iterations), its whitened minibatch bound by Adam (5,000 steps, batches of 256). Ours: `GPRegressor`
 as it comes. The peers start from random rows as points, ours from k-means; hyperparameters start alike. All bounds
-are the same function of hyperparameters and points, evaluated by ours. `seconds` are those of the first call,
-compilation included.
+are the same function of hyperparameters and points, evaluated by ours. `seconds` (of the clock) and `cpu` (of the
+processor) are those of a first call, compilation included.
 """
 
 import argparse
@@ -19,8 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jensen as jn
-from jensen.gp import Collapsed
+from jensen.gp import Collapsed, GPRegressor
 from jensen.gp.kernels import Matern52
 from jensen.gp.priors import Points
 
@@ -41,10 +40,21 @@ def bound(tree: Any, x: Any, y: Any) -> Any:
     return Collapsed(tree["kernel"], tree["noise"], x, y, tree["features"]).log_evidence()
 
 
+class Watch:
+    """Seconds of the clock and of the processor since it was made."""
+
+    def __init__(self) -> None:
+        self.clock, self.processor = time.perf_counter(), time.process_time()
+
+    def read(self) -> dict[str, Any]:
+        """Both."""
+        return {"seconds": time.perf_counter() - self.clock, "cpu": time.process_time() - self.processor}
+
+
 def ours(x: np.ndarray, y: np.ndarray, m: int) -> dict[str, Any]:
-    """Seconds of a first fit, and its bound."""
-    began = time.perf_counter()
-    model = jn.gp.GPRegressor(
+    """Time of a fit, and its bound."""
+    watch = Watch()
+    model = GPRegressor(
         Matern52(np.full(4, LENGTHSCALE)),
         noise=NOISE,
         representation="inducing",
@@ -53,7 +63,7 @@ def ours(x: np.ndarray, y: np.ndarray, m: int) -> dict[str, Any]:
         normalize_y=False,
     )
     model.fit(x, y)
-    return {"seconds": time.perf_counter() - began, "bound": model.log_evidence_}
+    return watch.read() | {"bound": model.log_evidence_}
 
 
 def _posterior(n: int) -> Any:
@@ -77,14 +87,14 @@ def _bound_of(q: Any, x: Any, y: Any) -> float:
 def gpjax_collapsed(x: np.ndarray, y: np.ndarray, z: np.ndarray, steps: int) -> dict[str, Any]:
     """GPJax's SGPR by L-BFGS."""
     gpx: Any = importlib.import_module("gpjax")
-    began = time.perf_counter()
+    watch = Watch()
     train = gpx.Dataset(X=jnp.asarray(x), y=jnp.asarray(y)[:, None])
     q = gpx.variational_families.CollapsedVariationalGaussian(model=_posterior(len(x)), inducing_inputs=jnp.asarray(z))
     q, _ = gpx.fit_lbfgs(
         model=q, objective=lambda q, d: -gpx.objectives.collapsed_elbo(q, d), train_data=train, max_iters=steps
     )
     jax.block_until_ready(jax.tree.leaves(q))
-    return {"seconds": time.perf_counter() - began, "bound": _bound_of(q, x, y)}
+    return watch.read() | {"bound": _bound_of(q, x, y)}
 
 
 def gpjax_minibatch(x: np.ndarray, y: np.ndarray, z: np.ndarray, steps: int) -> dict[str, Any]:
@@ -92,7 +102,7 @@ def gpjax_minibatch(x: np.ndarray, y: np.ndarray, z: np.ndarray, steps: int) -> 
     import optax
 
     gpx: Any = importlib.import_module("gpjax")
-    began = time.perf_counter()
+    watch = Watch()
     train = gpx.Dataset(X=jnp.asarray(x), y=jnp.asarray(y)[:, None])
     m = len(z)
     q = gpx.variational_families.WhitenedVariationalGaussian(
@@ -112,7 +122,7 @@ def gpjax_minibatch(x: np.ndarray, y: np.ndarray, z: np.ndarray, steps: int) -> 
         verbose=False,
     )
     jax.block_until_ready(jax.tree.leaves(q))
-    return {"seconds": time.perf_counter() - began, "bound": _bound_of(q, x, y)}
+    return watch.read() | {"bound": _bound_of(q, x, y)}
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -127,13 +137,14 @@ def main(arguments: Sequence[str] = ()) -> int:
     jax.config.update("jax_enable_compilation_cache", False)  # the first call counts
     x, y, z = data(options.n, options.points)
     mine = ours(x, y, options.points)
-    mine["second_s"] = ours(x, y, options.points)["seconds"]
+    mine["second"] = ours(x, y, options.points)
     print("jensen", mine, flush=True)
     out: dict[str, Any] = {"jensen": mine}
     peers = {"gpjax collapsed": (gpjax_collapsed, options.lbfgs), "gpjax minibatch": (gpjax_minibatch, options.adam)}
     for name, (make, steps) in peers.items():
         peer = make(x, y, z, steps)
-        peer |= {"ratio": mine["seconds"] / peer["seconds"], "ours_is_higher": mine["bound"] >= peer["bound"]}
+        peer |= {"ratio": mine["cpu"] / peer["cpu"], "ours_is_higher": mine["bound"] >= peer["bound"]}
+        print(name, peer, flush=True)
         out[name] = peer
     print(json.dumps(out, indent=1))
     return 0

@@ -19,7 +19,7 @@ import numpyro.distributions as dist
 
 from jensen import algorithms, families
 from jensen.core import Algorithm
-from tests.contract.local import amortised_vi, local_gaussian
+from tests.contract.local import amortised_vi, local_gaussian, refreshed
 from tests.contract.sited import sited_gaussian
 from tests.contract.target import correlated_gaussian
 
@@ -99,10 +99,12 @@ CASES: dict[str, Case] = {
         lambda: algorithms.NaturalGradientVI(derivatives=algorithms.GradientDraws()), 100, NOISY
     ),
     "Pathfinder": Case(lambda: algorithms.Pathfinder(), 60, ROUGH),
+    "Refreshed": Case(refreshed, 1500, NOISY_MODE, local_gaussian),
     "Restarts": Case(lambda: algorithms.Restarts(algorithms.Laplace(num_starts=1), 2), 30, EXACT),
     "SGHMC": Case(lambda: algorithms.SGHMC(chains=8, leaps=20, step_size=0.1), 500, DRAWS),
     "SequentialEP": Case(lambda: algorithms.SequentialEP(), 100, EXACT, sited_gaussian),
     "SiteLaplace": Case(lambda: algorithms.SiteLaplace(), 100, EXACT, sited_gaussian),
+    "StochasticCVI": Case(lambda: algorithms.StochasticCVI(), 100, EXACT, sited_gaussian),
     "TemperedSMC": Case(lambda: algorithms.TemperedSMC(), 100, DRAWS),
     "Then": Case(lambda: algorithms.Then(algorithms.Laplace(), algorithms.BatchMatch()), 100, EXACT),
 }

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jensen.algorithms import AmortisedVI
-from jensen.core import Scalar, Space, Target, Variable, positive, real_space, scalar_field
+from jensen.algorithms import AmortisedVI, ClosedUpdate, Refreshed
+from jensen.core import PRNGKey, Scalar, Space, Target, Variable, positive, real_space, scalar_field
 from jensen.families import Gaussian
 from tests.contract.target import MEAN, SCALE_TRIL
 
@@ -85,3 +85,22 @@ def amortised_vi() -> AmortisedVI:
     """The algorithm for it, from a poor conditional."""
     real = jnp.result_type(float)
     return AmortisedVI(Linear(jnp.zeros(4, real), jnp.zeros((), real), jnp.zeros((), real)), learning_rate=0.05)
+
+
+class MeanOfRows(ClosedUpdate):
+    """sigma <- (1 - r) sigma + r (mean of the rows), r = `rate`: half of the mode by its own formula."""
+
+    rate: Scalar = scalar_field(0.05)
+    every: int = eqx.field(static=True, default=2)
+
+    def names(self, target: Any) -> tuple[str, ...]:
+        return ("sigma",)
+
+    def update(self, key: PRNGKey, z: Float[Array, " d"], conditional: Any, target: Any) -> dict[str, Array]:
+        mean = target.space.split(jnp.mean(target.data, 0))["sigma"]
+        return {"sigma": (1 - self.rate) * target.space.split(z)["sigma"] + self.rate * mean}
+
+
+def refreshed() -> Refreshed:
+    """The same algorithm, half of its unknowns by a formula."""
+    return Refreshed(amortised_vi(), MeanOfRows())

@@ -44,6 +44,9 @@ ESTIMATORS: dict[str, Callable[[], GradientEstimator]] = {
 # those that need several weights, which the ELBO has not, are tested in tests/gradient_estimators
 OF_SEVERAL_WEIGHTS = {"VIMCO"}
 
+# those without noise, or without it where f is quadratic, have no standard errors to be held to: tested there too
+OF_POINTS = {"SigmaPairs", "SigmaPoints"}
+
 
 def gain(z, a):
     return a * z[0]

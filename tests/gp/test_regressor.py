@@ -7,7 +7,7 @@ from scipy.stats import binomtest, norm
 
 from jensen.core import InputError, UnknownName
 from jensen.gp import GPClassifier, GPRegressor
-from jensen.gp.kernels import RBF, Constant, Linear, Matern32, kernel
+from jensen.gp.kernels import RBF, Constant, Coregion, Linear, Matern32, kernel, with_tasks
 
 
 def waves(n=60, seed=0):
@@ -37,6 +37,29 @@ def test_fixed_hyperparameters_give_the_textbook_posterior():
     assert draws.shape == (7, 4000)
     assert np.all(np.abs(draws.mean(1) - mean) < 5 * std / np.sqrt(4000) + 1e-9)
     assert np.all(np.abs(np.cov(draws) - cov) < 5 * np.outer(std, std) * np.sqrt(2 / 4000) + 1e-9)
+
+
+def test_several_outputs_by_a_coregion_kernel():
+    """Rows (x, task): the textbook's posterior; trained, one output tells of the other where that was not seen."""
+    seen, other = np.linspace(-3, 3, 20), np.linspace(-3, -1, 6)
+    rows = with_tasks([seen, other])
+    y = np.concatenate([np.sin(seen), 0.5 * np.sin(other)])
+    mixing, kappa = np.array([[1.0], [0.6]]), np.array([0.1, 0.2])
+    kernel = Coregion(RBF(1.0, 1.0), mixing, kappa)
+    fitted = GPRegressor(kernel, noise=0.01, optimise=False, normalize_y=False).fit(rows, y)
+    new = with_tasks([np.linspace(-2, 2, 3)] * 2)
+
+    def k(a, b):
+        between = mixing @ mixing.T + np.diag(kappa)
+        tasks = between[a[:, 1].astype(int)][:, b[:, 1].astype(int)]
+        return tasks * np.exp(-0.5 * (a[:, :1] - b[:, 0]) ** 2)
+
+    truth = k(new, rows) @ np.linalg.solve(k(rows, rows) + 0.01 * np.eye(26), y)
+    np.testing.assert_allclose(fitted.predict(new), truth, atol=1e-8)
+    trained = GPRegressor(kernel).fit(rows, y)
+    unseen = np.linspace(0, 3, 7)
+    mean = trained.predict(np.stack([unseen, np.ones(7)], 1))
+    assert np.max(np.abs(mean - 0.5 * np.sin(unseen))) < 0.15
 
 
 def test_training_finds_the_mode_and_beats_the_start():
@@ -149,7 +172,7 @@ def test_kernels_from_text_are_sums_and_products():
     ("settings", "words"),
     [
         ({"noise": -1.0}, "noise must be positive"),
-        ({"representation": "sparse"}, "'auto' or one of 'exact', 'state_space', 'inducing'"),
+        ({"representation": "sparse"}, "'auto' or one of 'exact', 'state_space', 'vecchia', 'inducing'"),
         ({"representation": "state_space", "kernel": "rbf"}, "RBF has no finite state-space form"),
         ({"num_starts": 0}, "num_starts"),
         ({"num_inducing": 0}, "num_inducing"),

@@ -8,7 +8,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from jensen.core import InputError, StorageError, UnknownName
 from jensen.gradient_estimators import DoublyReparameterised
 from jensen.objectives import ImportanceWeighted
-from jensen.vae import VAE, probabilistic_pca
+from jensen.vae import VAE, StandardNormal, probabilistic_pca
+from jensen.vae.training import default_batch
 
 TINY = dict(latent_dim=1, hidden=(), epochs=1, num_draws=2, validation_fraction=0)
 
@@ -23,6 +24,11 @@ def X():
     rng = np.random.default_rng(0)
     weight = np.array([[2.0, 0.0], [0.0, 1.5], [1.0, 1.0], [-1.0, 0.5]])
     return 3 + rng.normal(size=(400, 2)) @ weight.T + 0.5 * rng.normal(size=(400, 4))
+
+
+@pytest.mark.parametrize(("rows", "batch"), [(10, 10), (100, 16), (1366, 68), (50_000, 128)])
+def test_the_default_batch_leaves_an_epoch_of_few_rows_some_steps(rows, batch):
+    assert default_batch(rows) == batch
 
 
 SETTINGS = dict(latent_dim=2, hidden=(), epochs=60, batch_size=32, learning_rate=0.01, random_state=0)
@@ -142,3 +148,33 @@ def test_the_same_seed_gives_the_same_fit_whatever_the_float_width(X, fitted):
     with jax.enable_x64(False):
         again = VAE(**SETTINGS).fit(X)
     np.testing.assert_array_equal(again.transform(X), fitted.transform(X))
+
+
+def test_a_saved_autoencoder_comes_back_value_for_value_and_bad_files_are_refused(X, fitted, tmp_path):
+    file = fitted.save(tmp_path / "vae.npz")
+    again = VAE.load(file)
+    np.testing.assert_array_equal(again.transform(X), fitted.transform(X))
+    np.testing.assert_array_equal(again.score_samples(X[:5]), fitted.score_samples(X[:5]))
+    np.testing.assert_array_equal(again.sample(3), fitted.sample(3))
+    np.testing.assert_array_equal(again.history_.objective, fitted.history_.objective)
+    assert again.n_iter_ == fitted.n_iter_
+    with pytest.raises(StorageError, match="exists"):
+        fitted.save(file)
+    whole = file.read_bytes()
+    (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StorageError, match="truncated"):
+        VAE.load(tmp_path / "half.npz")
+    with pytest.raises(StorageError, match="No file"):
+        VAE.load(tmp_path / "none.npz")
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    with pytest.raises(StorageError, match="no saved VAE"):
+        VAE.load(tmp_path / "other.npz")
+    with np.load(file) as archive:
+        arrays = dict(archive)
+    header = arrays["header"].tobytes().replace(b'"mean_field"', b'"full_rank"')
+    np.savez(tmp_path / "another.npz", **arrays | {"header": np.frombuffer(header, np.uint8)})
+    with pytest.raises(StorageError, match="another architecture"):
+        VAE.load(tmp_path / "another.npz")
+    own = VAE(**SETTINGS | {"epochs": 1, "prior": StandardNormal(2)}).fit(X[:60])
+    with pytest.raises(InputError, match="prior of its own"):
+        own.save(tmp_path / "own.npz")

@@ -27,6 +27,7 @@ from jensen.vae import (
 )
 from jensen_papers.result import Claim, Result
 from jensen_papers.vae._linear import linear_data, moments
+from jensen_papers.vae._mixtures import binary_digits, mixture_of_bernoullis
 
 PAPER = "Kingma and Welling (2014)"
 
@@ -116,12 +117,9 @@ def _gradient_variance(objective: Any, model: Any, conditional: Any, x: Any, key
 
 def _digits(splits: tuple[int, ...] = (1, 2)) -> tuple[np.ndarray, Claim]:
     """Settings were chosen on split 0, which is not scored."""
-    data = jn.datasets.load("digits")
-    X = (np.asarray(data["images"], float).reshape(-1, 64) >= 8).astype(float)
     settings = dict(latent_dim=8, hidden=(128,), epochs=300, learning_rate=3e-3, num_draws=500)
     settings |= dict(patience=60, validation_fraction=0.05)
-    orders = [np.random.default_rng(split).permutation(len(X)) for split in splits]
-    pairs = [(X[order[:1437]], X[order[1437:]]) for order in orders]
+    pairs = [binary_digits(split) for split in splits]
     words = f"digits thresholded at 8, 1,437 and 360 rows, mean of {len(splits)} splits"
     return _images(pairs, settings, (10, 20, 50, 100), words, 0.3)
 
@@ -145,7 +143,7 @@ def _images(
     scores = []
     for X, test in pairs:
         vae = VAE(likelihood="bernoulli", random_state=0, **settings).fit(X)
-        scores.append((vae.score(test), max(_mixture(X, test, components) for components in sizes)))
+        scores.append((vae.score(test), max(mixture_of_bernoullis(X, test, components) for components in sizes)))
     ours, best = (float(np.mean(v)) for v in zip(*scores, strict=True))
     claim = Claim(
         f"Test bound (nats, {settings['num_draws']} weights): {words}, {settings['latent_dim']} latents, against the "
@@ -157,23 +155,6 @@ def _images(
         ours > best + ahead,
     )
     return np.asarray(vae.history_.scalars["held_out"]), claim
-
-
-def _mixture(X: np.ndarray, test: np.ndarray, components: int, rounds: int = 50, prior: float = 0.5) -> float:
-    """The test log likelihood of a mixture of independent Bernoullis by EM with half a count on each side."""
-    rng = np.random.default_rng(components)
-    weights, p = np.full(components, 1 / components), 0.25 + 0.5 * X[rng.choice(len(X), components, replace=False)]
-
-    def joint(rows: np.ndarray) -> np.ndarray:
-        return np.log(weights) + rows @ np.log(p).T + (1 - rows) @ np.log1p(-p).T
-
-    for _ in range(rounds):
-        log = joint(X)
-        shares = np.exp(log - np.logaddexp.reduce(log, 1, keepdims=True))
-        counts = shares.sum(0)
-        weights = (counts + prior) / (counts + prior).sum()
-        p = (shares.T @ X + prior) / (counts + 2 * prior)[:, None]
-    return float(np.mean(np.logaddexp.reduce(joint(test), 1)))
 
 
 def _draw(curve: np.ndarray, baseline: float | None, path: Path) -> None:

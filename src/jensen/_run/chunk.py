@@ -12,6 +12,7 @@ from jensen.core import (
     Clock,
     Compiled,
     Noisy,
+    NoisyInOrder,
     PointPosterior,
     PRNGKey,
     Step,
@@ -95,7 +96,7 @@ def advance(
 
 
 def _realised(target: Any, batches: PRNGKey, t: Int[Array, ""]) -> Target:
-    if hasattr(target, "realise_at"):
+    if isinstance(target, NoisyInOrder):
         return target.realise_at(batches, t)
     return target.realise(at_step(batches, t)) if isinstance(target, Noisy) else target
 

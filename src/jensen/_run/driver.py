@@ -80,7 +80,7 @@ def drive(
         saved = checkpoints.load(folder, mark)
         if saved is not None:
             work.resume(saved, _step_shapes(algorithm, state, exact, key))
-    bar = make_progress(type(algorithm).__name__, progress)
+    bar, first = make_progress(type(algorithm).__name__, progress), work.t
     try:
         while work.stop is StopCode.CONTINUE:
             if work.t >= work.total:
@@ -92,7 +92,7 @@ def drive(
             work.chunk(target, key, chunk)
             if work.stop is StopCode.CONTINUE and plateau is not None and not work.settling:
                 work.settle(plateau)
-            bar.update(work.t, work.total, work.words())
+            bar.update(work.t, work.total, work.words() + _throughput(target, work.t - first, began))
             if folder is not None:
                 work.save(folder, mark)
     except KeyboardInterrupt:
@@ -100,6 +100,12 @@ def drive(
     finally:
         bar.close()
     return work.outcome(exact.space, time.perf_counter() - began)
+
+
+def _throughput(target: Any, steps: int, began: float) -> str:
+    """Rows a second since the run began, compilation included, where each step sees a minibatch."""
+    rows = getattr(target, "batch_size", 0) * steps
+    return f", {rows / (time.perf_counter() - began):,.0f} rows/s" if rows else ""
 
 
 def _check(algorithm: Any, target: Any, key: Any, steps: Any, time_limit: Any, chunk: Any) -> None:

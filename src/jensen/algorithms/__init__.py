@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from jensen.algorithms.sghmc import SGHMC
     from jensen.algorithms.site_laplace import SiteLaplace
     from jensen.algorithms.smc import TemperedSMC
+    from jensen.algorithms.stochastic_cvi import StochasticCVI
     from jensen.algorithms.wrappers.averaged import Averaged
     from jensen.algorithms.wrappers.best_so_far import BestSoFar
     from jensen.algorithms.wrappers.early_stopping import EarlyStopping
+    from jensen.algorithms.wrappers.refreshed import ClosedUpdate, Refreshed
     from jensen.algorithms.wrappers.restarts import Restarts
     from jensen.algorithms.wrappers.then import Then
 
@@ -38,6 +40,7 @@ _MODULES = {
     "BestSoFar": "wrappers.best_so_far",
     "BuresWassersteinGradient": "bures_wasserstein",
     "CVI": "cvi",
+    "ClosedUpdate": "wrappers.refreshed",
     "Dense": "nuts",
     "Diagonal": "nuts",
     "EP": "expectation_propagation",
@@ -55,10 +58,12 @@ _MODULES = {
     "NUTS": "nuts",
     "NaturalGradientVI": "natural_gradient",
     "Pathfinder": "pathfinder",
+    "Refreshed": "wrappers.refreshed",
     "Restarts": "wrappers.restarts",
     "SGHMC": "sghmc",
     "SequentialEP": "assumed_density",
     "SiteLaplace": "site_laplace",
+    "StochasticCVI": "stochastic_cvi",
     "TemperedSMC": "smc",
     "Then": "wrappers.then",
 }
@@ -75,6 +80,7 @@ __all__ = [
     "BatchMatch",
     "BestSoFar",
     "BuresWassersteinGradient",
+    "ClosedUpdate",
     "Dense",
     "Diagonal",
     "EarlyStopping",
@@ -89,9 +95,11 @@ __all__ = [
     "MultiPathfinder",
     "NaturalGradientVI",
     "Pathfinder",
+    "Refreshed",
     "Restarts",
     "SequentialEP",
     "SiteLaplace",
+    "StochasticCVI",
     "TemperedSMC",
     "Then",
 ]

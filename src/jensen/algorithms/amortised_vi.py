@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from jensen.algorithms._descent import begin, descend, scheduled
 from jensen.core import (
     Algorithm,
+    BatchObjective,
     Clock,
     Estimate,
     InputError,
@@ -25,8 +26,11 @@ from jensen.core import (
     make_step,
     scalar_field,
 )
-from jensen.gradient_estimators import Reparameterisation, StickingTheLanding
+from jensen.gradient_estimators import Reparameterisation, ScoreFunction, SigmaPairs, SigmaPoints, StickingTheLanding
 from jensen.objectives import NegativeElbo
+
+# estimators whose surrogate has the gradient in the shared unknowns as well as in q
+WHOLE = (Reparameterisation, ScoreFunction, SigmaPairs, SigmaPoints, StickingTheLanding)
 
 
 class AmortisedState(eqx.Module):
@@ -51,7 +55,7 @@ class AmortisedVI(Algorithm):
         conditional: a module with `given(row) -> Density` over the latents of one row, trained from where it is.
         objective: of one row; `NegativeElbo`, `ImportanceWeighted`, `Renyi`, ... with any estimator. Where the
             estimator's gradient holds for q alone (doubly reparameterised, path) that of z is had by a second,
-            plainly reparameterised pass.
+            plainly reparameterised pass. Or a `BatchObjective`, whose terms need the other rows drawn.
         learning_rate: Adam's; it rises over `warmup` steps and falls to zero over the last `cooling` part.
         clip: a gradient longer than `clip` times the running norm is cut to that length.
 
@@ -66,7 +70,7 @@ class AmortisedVI(Algorithm):
     gives: ClassVar[type] = PointPosterior
     exact: ClassVar[bool] = False
     conditional: Any
-    objective: Objective = NegativeElbo(StickingTheLanding(num_draws=1))
+    objective: Objective | BatchObjective = NegativeElbo(StickingTheLanding(num_draws=1))
     learning_rate: Scalar = scalar_field(1e-3)
     warmup: Scalar = scalar_field(50.0)
     cooling: Scalar = scalar_field(0.3)
@@ -95,10 +99,11 @@ class AmortisedVI(Algorithm):
 
     def step(self, key: PRNGKey, state: AmortisedState, target: Any, clock: Clock) -> tuple[AmortisedState, Step]:
         trainable, rest = eqx.partition((state.z, state.conditional), eqx.is_inexact_array)
+        now = self.at(clock)
 
         def surrogate(trainable: Any) -> tuple[Float[Array, ""], Estimate]:
             z, conditional = eqx.combine(trainable, rest)
-            estimate = self.estimate(key, z, conditional, target)
+            estimate = now.estimate(key, z, conditional, target)
             return estimate.surrogate, estimate
 
         gradient, estimate = jax.grad(surrogate, has_aux=True)(trainable)
@@ -112,10 +117,15 @@ class AmortisedVI(Algorithm):
         """r_t: warm-up, constant, half a cosine."""
         return scheduled(clock, self.learning_rate, self.warmup, self.cooling)
 
+    def at(self, clock: Clock) -> "AmortisedVI":
+        """Itself with the objective of this step, where that changes along a run: where it has `at(clock)`."""
+        changes: Any = getattr(self.objective, "at", None)
+        return self if changes is None else eqx.tree_at(lambda a: a.objective, self, changes(clock))
+
     def estimate(self, key: PRNGKey, z: Float[Array, " d"], conditional: Any, target: Any) -> Estimate:
         """The objective of all rows, from those that the target holds, less the log prior of z."""
         estimator = getattr(self.objective, "estimator", None)
-        if estimator is None or isinstance(estimator, Reparameterisation | StickingTheLanding):
+        if estimator is None or isinstance(estimator, WHOLE):
             rows = self._rows(self.objective, key, z, conditional, target)
             surrogates = rows.surrogate
         else:
@@ -131,6 +141,8 @@ class AmortisedVI(Algorithm):
 
     def _rows(self, objective: Any, key: PRNGKey, z: Float[Array, " d"], conditional: Any, target: Any) -> Estimate:
         """Estimates row by row, leading axis rows."""
+        if isinstance(objective, BatchObjective):
+            return objective.losses(key, conditional, target.data, lambda row: target.local(z, row), target.num_rows)
 
         def one(key: PRNGKey, row: Any) -> Estimate:
             return objective.loss(key, conditional.given(row), target.local(z, row))

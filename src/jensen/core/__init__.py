@@ -14,7 +14,7 @@ from jensen.core.errors import (
 )
 from jensen.core.family import Density, Family, Reparameterised, sample_many
 from jensen.core.fields import Scalar, as_scalar, require, scalar_field
-from jensen.core.objective import Estimate, GradientEstimator, Objective
+from jensen.core.objective import BatchObjective, Estimate, GradientEstimator, Objective
 from jensen.core.posterior import (
     DensityPosterior,
     DrawsPosterior,
@@ -28,10 +28,11 @@ from jensen.core.result import Fit, History, Run
 from jensen.core.sites import GaussianPrior, LatentGaussian, Marginals, Sites, divergence, no_sites
 from jensen.core.space import Program, Space, Variable, real_space
 from jensen.core.support import Support, integer, interval, positive, real
-from jensen.core.target import Locals, LogDensity, Noisy, Rows, Target, check_needs, finite_starts
+from jensen.core.target import Locals, LogDensity, Noisy, NoisyInOrder, Rows, Target, check_needs, finite_starts
 
 __all__ = [
     "Algorithm",
+    "BatchObjective",
     "Certificate",
     "Check",
     "Clock",
@@ -53,6 +54,7 @@ __all__ = [
     "Marginals",
     "MissingCapability",
     "Noisy",
+    "NoisyInOrder",
     "NonFiniteDensity",
     "Objective",
     "PRNGKey",

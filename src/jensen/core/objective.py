@@ -45,3 +45,19 @@ class Objective(eqx.Module):
     @abc.abstractmethod
     def loss(self, key: PRNGKey, q: Family, target: Any) -> Estimate:
         """The objective at q, in nats, with a surrogate for its gradient."""
+
+
+class BatchObjective(eqx.Module):
+    """What is made small over a conditional q(z | x), row by row, where a row's term needs the rest of its minibatch.
+
+    For terms of the aggregate posterior (1/N) sum_i q(z | x_i), and for all that must see the conditional itself.
+    """
+
+    bound: eqx.AbstractClassVar[str | None]
+
+    @abc.abstractmethod
+    def losses(self, key: PRNGKey, conditional: Any, rows: Any, local: Callable[[Any], Any], num_rows: int) -> Estimate:
+        """The terms of the rows of a minibatch, in nats, each array of shape (rows,).
+
+        `rows`: a PyTree with a leading axis. `local(row)`: the target of one row's latents. `num_rows`: N, of all rows.
+        """

@@ -92,6 +92,32 @@ class GaussianPrior(eqx.Module):
     def from_white(self, z: Float[Array, " d"]) -> tuple[Float[Array, "n k"], Float[Array, "n k k"]]:
         """Mean and (residual) covariance of f at the sites given z; affine in z, the covariance free of z."""
 
+    def restricted(self, rows: Int[Array, " b"]) -> "GaussianPrior":
+        """The prior of these sites alone, in the same white coordinates; for priors whose sites see no other's value.
+
+        Raises `MissingCapability` for the others.
+        """
+        from jensen.core.errors import MissingCapability
+
+        raise MissingCapability(
+            f"The sites of {type(self).__name__} cannot be seen a few at a time: take an inducing-point prior "
+            "(jensen.gp.priors.Inducing)"
+        )
+
+    def predict_white(
+        self, mean: Float[Array, " d"], root: Float[Array, "d r"], x: Any
+    ) -> tuple[Float[Array, "m k"], Float[Array, "m k k"]]:
+        """Means and covariances of the k latent values at new inputs for z ~ N(mean, root root^T).
+
+        Raises `MissingCapability` for priors that have no design at new inputs.
+        """
+        from jensen.core.errors import MissingCapability
+
+        raise MissingCapability(
+            f"{type(self).__name__} predicts from sites, not from a Gaussian over its white coordinates: take an "
+            "inducing-point prior (jensen.gp.priors.Inducing)"
+        )
+
 
 def divergence(sites: Sites, marginals: Marginals) -> Float[Array, ""]:
     """KL(q || prior) = sum_i E_q[log t_i] - log Z, in nats, for any prior."""

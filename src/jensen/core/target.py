@@ -101,14 +101,20 @@ class Locals(Protocol):
 class Noisy(Protocol):
     """Offers `realise(key)`: a target whose log density is an unbiased estimate of that of `exact` (minibatches).
 
-    The loop draws a realisation a step, so that an algorithm does not know that minibatches exist. Where a target also
-    has `realise_at(stream, t)`, the loop asks for that of step t instead: for rows in an order that spans steps.
+    The loop draws a realisation a step, so that an algorithm does not know that minibatches exist.
     """
 
     @property
     def exact(self) -> Target: ...
 
     def realise(self, key: PRNGKey) -> Target: ...
+
+
+@runtime_checkable
+class NoisyInOrder(Noisy, Protocol):
+    """Offers `realise_at(stream, t)` too, which the loop asks for step t instead: for rows in an order over steps."""
+
+    def realise_at(self, stream: PRNGKey, t: Int[Array, ""]) -> Target: ...
 
 
 def check_needs(algorithm: Any, target: Any) -> None:

@@ -21,6 +21,7 @@ from jensen.families.site_gaussian import SiteGaussian
 from jensen.families.sparsity import Elimination, eliminate, sparsity
 from jensen.families.structured import Structured, StructuredGaussian
 from jensen.families.student_t import HeavyTailed, StudentT
+from jensen.families.white_gaussian import WhiteGaussian
 
 __all__ = [
     "Affine",
@@ -64,6 +65,7 @@ __all__ = [
     "Structured",
     "StructuredGaussian",
     "StudentT",
+    "WhiteGaussian",
     "checked_elbo",
     "eliminate",
     "fit_to_draws",

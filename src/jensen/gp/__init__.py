@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from jensen.gp.streaming import StreamingGP, streaming_gp
     from jensen.gp.student_t_process import ScaleMixtureProcess, StudentTProcess
     from jensen.gp.transformed import TransformedGP, transformed_gp
+    from jensen.gp.vecchia import VecchiaRegression
 
 # a file is imported when its name is first used; None: the module itself
 _MODULES: dict[str, str | None] = {
@@ -94,6 +95,7 @@ _MODULES: dict[str, str | None] = {
     "TemperedCoreset": "coreset",
     "TensorRegression": "contraction",
     "TransformedGP": "transformed",
+    "VecchiaRegression": "vecchia",
     "Wave": "pde_solutions",
     "WeightSpace": "_weight_space",
     "best_in_hindsight": "online_newton",
@@ -165,6 +167,7 @@ __all__ = [
     "TemperedCoreset",
     "TensorRegression",
     "TransformedGP",
+    "VecchiaRegression",
     "Wave",
     "WeightSpace",
     "best_in_hindsight",

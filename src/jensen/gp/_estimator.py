@@ -11,7 +11,7 @@ import numpy as np
 
 from jensen._run import run
 from jensen.algorithms import Mode
-from jensen.core import InputError, PointPosterior
+from jensen.core import InputError, PointPosterior, PRNGKey
 from jensen.gp._choice import KINDS
 from jensen.gp._linalg import explain
 from jensen.gp.evidence_target import EvidenceTarget
@@ -26,6 +26,7 @@ except ImportError as error:  # the rest of the library does without it
 LARGEST = 2000  # latent values up to which one factorisation an evaluation is cheap: n^3 / 3 in a tenth of a second
 LARGEST_ITERATED = 500  # the same where an evaluation takes some ten factorisations
 STEPS = 300
+STEPS_AFTER = 100  # on all rows, where a climb on some of them came first
 MEMORY = 40  # pairs of L-BFGS: hundreds of coordinates of inducing points are ill-conditioned, and pairs cost little
 TOLERANCE = 0.01  # distance to the mode of the hyperparameters, in their posterior standard deviations
 
@@ -76,6 +77,15 @@ def doubled(tree: Any) -> Any:
     return jax.tree.map(lambda a: jnp.asarray(a, jnp.float64) if eqx.is_inexact_array(a) else a, tree)
 
 
+@eqx.filter_jit
+def _evidence_at(target: EvidenceTarget, theta: Any) -> Any:
+    return target.log_density(theta) - target.log_prior(theta)
+
+
+def _log_evidence(target: EvidenceTarget, theta: Any) -> float:
+    return float(_evidence_at(target, theta))
+
+
 class GPEstimator(BaseEstimator):
     """Training of hyperparameters, shared by regression and classification."""
 
@@ -85,17 +95,19 @@ class GPEstimator(BaseEstimator):
         state = getattr(self, "random_state", None)
         return 0 if state is None else int(check_random_state(state).randint(2**31 - 1))
 
-    def _train(self, evidence: Callable[..., Any], tree: Any, *args: Any, x: np.ndarray, begin: Any = None) -> Any:
+    def _train(
+        self, evidence: Callable[..., Any], tree: Any, *args: Any, x: np.ndarray, some: Any = None, begin: Any = None
+    ) -> Any:
         """The coordinates of the hyperparameters, (draws, p): their mode, or draws of their posterior.
 
-        The prior is centred at `tree`; `begin`, coordinates too, is where the climb starts if not there.
+        The prior is centred at `tree`. `some`: the `args` of some of the rows, on which the climb to the mode begins;
+        `begin`: coordinates where it begins instead.
         """
         settings: Any = self
         scale = jnp.inf if settings.prior_scale is None else settings.prior_scale
         target = EvidenceTarget(evidence, tree, *args, prior_scale=scale)
-        names, theta = target.hyperparameters.names, target.hyperparameters.theta
-        begin = theta if begin is None else begin
-        if not bool(jnp.isfinite(eqx.filter_jit(target.log_density)(begin))):
+        begin = target.hyperparameters.theta if begin is None else begin
+        if not math.isfinite(_log_evidence(target, begin)):
             raise explain(settings.kernel_, x)
         self.certificate_ = None
         key = jax.random.key(self._seed())
@@ -103,20 +115,32 @@ class GPEstimator(BaseEstimator):
             fit = settings.hyperparameters(target, key=key)
             draws = jnp.asarray(fit.posterior.sample(jax.random.key(1), settings.num_draws)["theta"])
             self.certificate_ = fit.certificate
-        elif names and settings.optimise:
-            mode = Mode(num_starts=settings.num_starts, memory=MEMORY, tolerance=TOLERANCE)
-            others = jax.vmap(target.start)(jax.random.split(key, max(settings.num_starts - 1, 1)))
-            start = PointPosterior(target.space, begin, others)
-            fit = run(mode, target, key=key, steps=STEPS, start=start, certify=False, progress=settings.progress)
-            draws = fit.posterior.sample_z(key, 1)
+        elif target.hyperparameters.names and settings.optimise:
+            starts, steps = settings.num_starts, STEPS
+            if some is not None:
+                few = eqx.tree_at(lambda t: t.args, target, some)
+                begin = self._climbed(key, few, begin, starts, STEPS)
+                starts, steps = 1, STEPS_AFTER
+            draws = self._climbed(key, target, begin, starts, steps)[None]
         else:
-            draws = theta[None]
+            draws = begin[None]
         middle = jnp.median(draws, 0)  # of the values too: coordinates are increasing functions of them
-        self.hyperparameters_ = {name: float(v) for name, v in target.hyperparameters.values(middle).items()}
-        self.log_evidence_ = float(eqx.filter_jit(target.log_evidence)(target.hyperparameters.at(middle), *args))
+        numbers = np.asarray(target.hyperparameters.numbers(middle))
+        self.hyperparameters_ = dict(zip(target.hyperparameters.names, numbers.tolist(), strict=True))
+        self.log_evidence_ = _log_evidence(target, middle)
         if not math.isfinite(self.log_evidence_):
             raise explain(settings.kernel_, x)
         return draws
+
+    def _climbed(self, key: PRNGKey, target: EvidenceTarget, begin: Any, num_starts: int, steps: int) -> Any:
+        """The best coordinates that L-BFGS finds from `begin` and from other starts."""
+        settings: Any = self
+        mode = Mode(num_starts=num_starts, memory=MEMORY, tolerance=TOLERANCE)
+        keys = jax.random.split(key, num_starts - 1)
+        others = jax.vmap(target.start)(keys) if num_starts > 1 else begin[None]
+        start = PointPosterior(target.space, begin, others)
+        fit = run(mode, target, key=key, steps=steps, start=start, certify=False, progress=settings.progress)
+        return fit.posterior.sample_z(key, 1)[0]
 
     def _check_settings(self) -> None:
         settings: Any = self
@@ -125,5 +149,7 @@ class GPEstimator(BaseEstimator):
         if settings.representation not in ("auto", *KINDS):
             known = ", ".join(map(repr, KINDS))
             raise InputError(f"representation is 'auto' or one of {known}, got {settings.representation!r}")
+        if settings.num_neighbours < 1:
+            raise InputError(f"num_neighbours must be 1 or more, got {settings.num_neighbours}")
         if settings.num_inducing is not None and settings.num_inducing < 1:
             raise InputError(f"num_inducing must be 1 or more, got {settings.num_inducing}")

@@ -28,12 +28,14 @@ from jensen.gp.hyperparameters import Hyperparameters
 from jensen.gp.kernels.text import kernel as as_kernel
 from jensen.gp.latent import LatentModel
 from jensen.gp.likelihoods import BernoulliProbit, Softmax
-from jensen.gp.priors import Dense, Inducing, StateSpace
+from jensen.gp.priors import Dense, Inducing, StateSpace, Vecchia
 
 
 def _model(tree: Any, template: LatentModel) -> LatentModel:
     """The template with the kernels (and inducing points, where they are trained) of the tree."""
     prior: Any = template.prior
+    if isinstance(prior, Vecchia):
+        return eqx.tree_at(lambda m: m.prior.kernel, template, tree["kernel"])
     kernels = (tree["kernel"],) * prior.num_values
     model = eqx.tree_at(lambda m: m.prior.kernels, template, kernels)
     return eqx.tree_at(lambda m: m.prior.features, model, tree["features"]) if "features" in tree else model
@@ -70,8 +72,9 @@ class GPClassifier(ClassifierMixin, GPEstimator):
     Args:
         kernel: text (`matern52`, `rbf + linear`, ...; see `gp.kernels.kernel`) or a kernel object.
         rule: `jensen.algorithms.CVI()`, `EP()` or `SiteLaplace()`; CVI where None.
-        representation: auto, exact, state_space or inducing.
+        representation: auto, exact, state_space, vecchia (two classes, distinct rows) or inducing.
         num_inducing: M for each latent function; 100 in all, but at least 20, where None.
+        num_neighbours: rows that a row leans on, of a Vecchia representation.
         optimise: whether hyperparameters are trained; else they stay at their starting values.
         num_starts: places from which the climb begins.
         prior_scale: in log units; None for type-II maximum likelihood.
@@ -92,6 +95,7 @@ class GPClassifier(ClassifierMixin, GPEstimator):
         rule: Any = None,
         representation: Any = "auto",
         num_inducing: Any = None,
+        num_neighbours: Any = 16,
         optimise: Any = True,
         num_starts: Any = 1,
         prior_scale: Any = 3.0,
@@ -104,6 +108,7 @@ class GPClassifier(ClassifierMixin, GPEstimator):
         self.rule = rule
         self.representation = representation
         self.num_inducing = num_inducing
+        self.num_neighbours = num_neighbours
         self.optimise = optimise
         self.num_starts = num_starts
         self.prior_scale = prior_scale
@@ -129,13 +134,18 @@ class GPClassifier(ClassifierMixin, GPEstimator):
                 self.kernel_ = doubled(as_kernel(self.kernel, X[stretch(X, LINE)]))
             rule = doubled(CVI() if self.rule is None else self.rule)
             tree: dict[str, Any] = {"kernel": self.kernel_}
-            size = padded(len(X))
+            size = len(X) if kind == "vecchia" else padded(len(X))
+            if kind == "vecchia" and c > 2:
+                raise InputError("A Vecchia prior holds one latent function, for two classes: take 'inducing'")
             kernels: Any = [self.kernel_] * values
             inputs: Any = pad(X, size)
             if kind == "state_space":
                 prior: Any = StateSpace(kernels, pad_times(X, size))
             elif kind == "exact":
                 prior = Dense(kernels, inputs)
+            elif kind == "vecchia":
+                prior = Vecchia(self.kernel_, inputs, self.num_neighbours)
+                why += f"; {self.num_neighbours} neighbours"
             else:
                 m = self.num_inducing or max(20, 100 // values)
                 features = inducing_points(X, min(m, len(X)), self._seed())

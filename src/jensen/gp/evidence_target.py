@@ -33,10 +33,13 @@ class EvidenceTarget(Target):
         self.space = real_space(theta=(len(self.hyperparameters.names),))
         self.log_evidence, self.args, self.prior_scale = log_evidence, args, as_scalar(prior_scale)
 
-    def log_density(self, z: Float[Array, " d"]) -> Float[Array, ""]:
+    def log_prior(self, z: Float[Array, " d"]) -> Float[Array, ""]:
+        """log N(theta; theta_0, prior_scale^2) but for its constant."""
         away = jnp.where(self.hyperparameters.logarithmic, z - self.hyperparameters.theta, 0.0)
-        prior = -0.5 * jnp.sum((away / self.prior_scale) ** 2)
-        return prior + self.log_evidence(self.hyperparameters.at(z), *self.args)
+        return -0.5 * jnp.sum((away / self.prior_scale) ** 2)
+
+    def log_density(self, z: Float[Array, " d"]) -> Float[Array, ""]:
+        return self.log_prior(z) + self.log_evidence(self.hyperparameters.at(z), *self.args)
 
     def start(self, key: PRNGKey) -> Float[Array, " d"]:
         """About theta_0, within a factor of about two."""

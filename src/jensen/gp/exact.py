@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from jensen.core import Compiled, Scalar, as_scalar
 from jensen.gp._linalg import cholesky, solve_lower, solve_upper
+from jensen.gp._whitened import whitened_products
 from jensen.gp.kernels.stationary import as_rows
 from jensen.gp.priors.inducing import Features, Points
 
@@ -124,21 +125,21 @@ class Collapsed(GaussianRegression):
         return eqx.tree_at(lambda m: (m.kernel, m.noise, m.features), self, new)
 
     def _parts(self) -> tuple[Array, Array, Array, Array]:
-        """L of Kuu, A = L^-1 Kuf / sd, the factor of I + A A^T, and its inverse times A y / sd."""
+        """L of Kuu, tr(Q) / noise, the factor of I + A A^T with A = L^-1 Kuf / sd, and its inverse times A y / sd."""
         tril = cholesky(self.features.covariance(self.kernel))
-        sd = jnp.sqrt(self.noise)
-        half = jnp.where(self.present, solve_lower(tril, self.features.cross(self.kernel, self.x)), 0.0) / sd
-        inner = jnp.linalg.cholesky(jnp.eye(tril.shape[0], dtype=tril.dtype) + half @ half.T)
-        pulled = solve_lower(inner, half @ (jnp.where(self.present, self.y, 0.0) / sd))
-        return tril, half, inner, pulled
+        cross = jnp.where(self.present, self.features.cross(self.kernel, self.x), 0.0)
+        square, pulled = whitened_products(tril, cross, jnp.where(self.present, self.y, 0.0))
+        square, pulled = square / self.noise, pulled / self.noise
+        inner = jnp.linalg.cholesky(jnp.eye(tril.shape[0], dtype=tril.dtype) + square)
+        return tril, jnp.trace(square), inner, solve_lower(inner, pulled)
 
     @Compiled
     def log_evidence(self) -> Float[Array, ""]:
-        _, half, inner, pulled = self._parts()
+        _, explained, inner, pulled = self._parts()
         n = jnp.sum(self.present)
         prior = jnp.sum(jnp.where(self.present, self.kernel(self.x), 0.0))
         square = jnp.sum(jnp.where(self.present, self.y, 0.0) ** 2)
-        left = prior / self.noise - jnp.sum(half**2)
+        left = prior / self.noise - explained
         log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(inner))) + n * jnp.log(self.noise)
         return -0.5 * (n * LOG_2PI + log_det + square / self.noise - pulled @ pulled + left)
 

@@ -71,13 +71,15 @@ class Hyperparameters(eqx.Module):
         trained, rest = eqx.partition(self.tree, eqx.is_inexact_array)
         return eqx.combine(jax.tree.unflatten(jax.tree.structure(trained), leaves), rest)
 
+    def numbers(self, theta: Float[Array, " p"]) -> Float[Array, " p"]:
+        """The numbers in the order of `names`, in their own units."""
+        leaves = zip(self.kinds, _floating(self.at(theta)), strict=True)
+        flat = [jnp.ravel(leaf) for kind, leaf in leaves if kind != "fixed"]
+        return jnp.concatenate(flat) if flat else jnp.zeros(0, jnp.result_type(float))
+
     def values(self, theta: Float[Array, " p"]) -> dict[str, Array]:
-        """The numbers by name, in their own units."""
-        flat = []
-        for kind, leaf in zip(self.kinds, _floating(self.at(theta)), strict=True):
-            if kind != "fixed":
-                flat.append(jnp.ravel(leaf))
-        return dict(zip(self.names, jnp.concatenate(flat), strict=True)) if flat else {}
+        """The numbers by name."""
+        return dict(zip(self.names, self.numbers(theta), strict=True)) if self.names else {}
 
     def _leaves(self) -> list[Array]:
         return _floating(self.tree)

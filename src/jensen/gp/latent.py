@@ -39,7 +39,8 @@ class LatentModel(Target):
     (none for exact priors, so that this is the model itself; for inducing points the free-form variational density
     of the inducing variables, whose normaliser is a lower bound on the evidence).
 
-    Offers `LatentGaussian` (for `CVI`, `EP`, `ADF`, `SiteLaplace`) and a log density (for every other method).
+    Offers `LatentGaussian` (for `CVI`, `EP`, `ADF`, `SiteLaplace`), a log density (for every other method), and on an
+    inducing-point prior rows: `targets.Minibatched(model, 256)` for `StochasticCVI`, `GradientVI` and the like.
     """
 
     prior: GaussianPrior
@@ -67,8 +68,25 @@ class LatentModel(Target):
         self.space = real_space(z=(prior.dimension,))
 
     def log_density(self, z: Float[Array, " d"]) -> Float[Array, ""]:
-        mean, residual = self.prior.from_white(z)
-        return jnp.sum(jax.scipy.stats.norm.logpdf(z)) + jnp.sum(self.expected(mean, residual))
+        return self.log_prior(z) + jnp.sum(self.log_likelihood(z))
+
+    @property
+    def num_rows(self) -> int:
+        """n."""
+        return self.prior.num_sites
+
+    def log_prior(self, z: Float[Array, " d"]) -> Float[Array, ""]:
+        """log N(z; 0, I)."""
+        return jnp.sum(jax.scipy.stats.norm.logpdf(z))
+
+    def log_likelihood(self, z: Float[Array, " d"]) -> Float[Array, " n"]:
+        """E[log p(y_i | f_i) | z]."""
+        return self.expected(*self.prior.from_white(z))
+
+    def minibatch(self, rows: Int[Array, " b"]) -> "LatentModel":
+        """The model of these rows with their terms to the power n / b; raises `MissingCapability` for dense priors."""
+        parts = (self.prior.restricted(rows), self.y[rows], self.weights[rows] * (self.num_rows / rows.shape[0]))
+        return eqx.tree_at(lambda m: (m.prior, m.y, m.weights), self, parts)
 
     @property
     def all_terms(self) -> Terms:

@@ -10,21 +10,37 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jensen.core import InputError
-from jensen.gp._choice import LINE, choose
-from jensen.gp._estimator import LARGEST, GPEstimator, doubled, inducing_points, pad, pad_times, padded, stretch
+from jensen.gp._choice import LINE, choose, left_over, may_need_neighbours
+from jensen.gp._estimator import (
+    LARGEST,
+    STEPS,
+    GPEstimator,
+    doubled,
+    inducing_points,
+    pad,
+    pad_times,
+    padded,
+    stretch,
+)
+from jensen.gp.evidence_target import EvidenceTarget
 from jensen.gp.exact import Collapsed, Exact, GaussianRegression
 from jensen.gp.hyperparameters import Hyperparameters
 from jensen.gp.kalman import Kalman
 from jensen.gp.kernels.text import kernel as as_kernel
+from jensen.gp.priors.vecchia import nearest_neighbours
+from jensen.gp.vecchia import VecchiaRegression
 
-FEW, SHARE = 2000, 20  # training with inducing points begins on so many rows, or so many for each point
+FEW, SHARE = 2000, 40  # training with inducing points begins on so many rows, or so many for each point
+PROBED = 500  # rows on which exact training begins, and of the exact fit that shows whether neighbours are needed
 STRETCH = 5000  # training in time begins on so many consecutive times
 
 
 def _model(kind: str, tree: Any, x: np.ndarray, y: np.ndarray, features: Any) -> GaussianRegression:
-    """The representation `kind` of these rows, padded to a common size."""
+    """The representation `kind` of these rows, padded to a common size (but for `vecchia`, with its pattern)."""
     size = padded(len(x))
     targets, present = pad(y, size), np.arange(size) < len(x)
+    if kind == "vecchia":
+        return VecchiaRegression(tree["kernel"], tree["noise"], x, y, features)
     if kind == "state_space":
         return Kalman(tree["kernel"], tree["noise"], pad_times(x, size), targets, present)
     if kind == "inducing":
@@ -32,14 +48,12 @@ def _model(kind: str, tree: Any, x: np.ndarray, y: np.ndarray, features: Any) ->
     return Exact(tree["kernel"], tree["noise"], pad(x, size), targets, present)
 
 
-def _some_rows(kind: str, x: np.ndarray, m: int, seed: int) -> Any:
+def _some_rows(kind: str, x: np.ndarray, features: Any, seed: int) -> Any:
     """Rows on which most of the way to the mode costs little, or None where all are not many more."""
     if kind == "state_space" and len(x) > 4 * STRETCH:
         return stretch(x, STRETCH)
-    few = max(FEW, SHARE * m)
-    if kind == "inducing" and few < len(x) / 2:
-        return np.random.default_rng(seed).choice(len(x), few, replace=False)
-    return None
+    few = {"exact": PROBED, "inducing": max(FEW, SHARE * len(getattr(features, "z", ())))}.get(kind, len(x))
+    return np.random.default_rng(seed).choice(len(x), few, replace=False) if few < len(x) / 2 else None
 
 
 def _evidence(tree: Any, model: GaussianRegression) -> Any:
@@ -62,8 +76,9 @@ class GPRegressor(RegressorMixin, GPEstimator):
     Up to 2,000 rows the posterior is exact, O(n^3). With one input and a kernel that has a state-space form (Matern,
     Hida-Matern, quasi-periodic, ...) it is exact for any number of rows in linear time (`gp.Kalman`), which is taken
     above 1,000. Else the collapsed bound of `num_inducing` inducing points (`gp.Collapsed`), whose places are trained
-    too, O(n M^2). Long training begins on some of the rows. `representation_` says which and why. Everything is
-    computed in double precision, whatever the flags.
+    too, O(n M^2); but nearest neighbours (`gp.VecchiaRegression`), O(n), for a Matern kernel of two or three inputs
+    whose waves are too short for the points, as an exact fit to 500 rows shows. Long training begins on some of the
+    rows. `representation_` says which and why. Everything is computed in double precision, whatever the flags.
 
     Hyperparameters: a log-normal prior of scale `prior_scale` about their starting values (lengthscales at the inputs'
     standard deviation times sqrt(d), the kernel's variance at 1, noise at a tenth, both relative to the variance of y),
@@ -73,8 +88,9 @@ class GPRegressor(RegressorMixin, GPEstimator):
     Args:
         kernel: text (`matern52`, `rbf + linear`, ...; see `gp.kernels.kernel`) or a kernel object.
         noise: starting value of the noise variance, relative to that of y.
-        representation: auto, exact, state_space or inducing.
+        representation: auto, exact, state_space, vecchia or inducing.
         num_inducing: M; 100 up to 10,000 rows, 200 above, where None.
+        num_neighbours: rows that a row leans on, of a Vecchia representation.
         optimise: whether hyperparameters are trained; else they stay at their starting values.
         num_starts: places from which the climb begins.
         prior_scale: in log units; None for type-II maximum likelihood.
@@ -86,7 +102,8 @@ class GPRegressor(RegressorMixin, GPEstimator):
         progress: show a bar.
 
     Attributes: `kernel_`, `noise_`, `hyperparameters_` (at the mode or the posterior median, in units of normalised y),
-    `log_evidence_` (there, of normalised y; a lower bound with inducing points), `representation_`, `certificate_`.
+    `log_evidence_` (there, of normalised y; a lower bound with inducing points, an estimate with neighbours),
+    `representation_`, `certificate_`.
     """
 
     def __init__(
@@ -96,6 +113,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
         noise: Any = 0.1,
         representation: Any = "auto",
         num_inducing: Any = None,
+        num_neighbours: Any = 30,
         optimise: Any = True,
         num_starts: Any = 1,
         prior_scale: Any = 3.0,
@@ -109,6 +127,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
         self.noise = noise
         self.representation = representation
         self.num_inducing = num_inducing
+        self.num_neighbours = num_neighbours
         self.optimise = optimise
         self.num_starts = num_starts
         self.prior_scale = prior_scale
@@ -134,24 +153,52 @@ class GPRegressor(RegressorMixin, GPEstimator):
             if kind == "state_space":  # the extent of a long series says nothing of its lengthscale
                 self.kernel_ = doubled(as_kernel(self.kernel, X[stretch(X, LINE)]))
             tree: dict[str, Any] = {"kernel": self.kernel_, "noise": jnp.asarray(float(self.noise))}
-            white, features, m, begin = (y - self._level) / self._scale, None, 0, None
-            if kind == "inducing":
-                m = self.num_inducing or (100 if len(X) <= 10_000 else 200)
-                features = inducing_points(X, min(m, len(X)), self._seed())
-                m = len(features.z)
-                why += f"; {m} points"
-                if self.hyperparameters is None:
-                    tree["features"] = features  # places have a mode, and no posterior worth the name
-            some = _some_rows(kind, X, m, self._seed()) if self.optimise else None
-            if some is not None:
-                begin = self._train(_evidence, tree, _model(kind, tree, X[some], white[some], features), x=X)[0]
+            white = (y - self._level) / self._scale
+            kind, why, features, begin = self._represented(kind, why, tree, X, white)
+            if kind == "inducing" and self.hyperparameters is None:
+                tree["features"] = features  # places have a mode, and no posterior worth the name
+            some = _some_rows(kind, X, features, self._seed()) if self.optimise else None
+            few = None if some is None else (_model(kind, tree, X[some], white[some], features),)
             self._model = _model(kind, tree, X, white, features)
-            draws = self._train(_evidence, tree, self._model, x=X, begin=begin)
+            draws = self._train(_evidence, tree, self._model, x=X, some=few, begin=begin)
             at = Hyperparameters(tree).at
             self._trees, middle = [at(d) for d in draws], at(jnp.median(draws, 0))
             self.kernel_, self.noise_ = middle["kernel"], float(middle["noise"])
         self.representation_ = f"{kind}: {why}"
         return self
+
+    def _represented(self, kind: str, why: str, tree: Any, x: np.ndarray, y: np.ndarray) -> tuple[Any, ...]:
+        """(kind, reason, inducing points or pattern of neighbours, where the climb begins or None).
+
+        Neighbours are measured in lengthscales of an exact fit to a few rows. That also says where they are needed:
+        where inducing points would leave more of the variance than the noise is.
+        """
+        m = min(self.num_inducing or (100 if len(x) <= 10_000 else 200), len(x))
+        doubtful = self.representation == "auto" and kind == "inducing" and may_need_neighbours(tree["kernel"], x)
+        points: Any = inducing_points(x, m, self._seed()) if kind == "inducing" else None
+        begin, probed = None, tree
+        if self.optimise and (doubtful or kind == "vecchia"):
+            some = np.random.default_rng(self._seed()).choice(len(x), min(PROBED, len(x)), replace=False)
+            target = EvidenceTarget(_evidence, tree, _model("exact", tree, x[some], y[some], None))
+            key = jax.random.key(self._seed())
+            begin = self._climbed(key, target, target.hyperparameters.theta, self.num_starts, STEPS)
+            probed = target.hyperparameters.at(begin)
+        if doubtful:
+            left, noise = left_over(probed["kernel"], x[:FEW], points), float(probed["noise"])
+            if left > noise:
+                words = (
+                    f"{m} inducing points would leave {left:.2g} of the variance, more than the noise of {noise:.2g}"
+                )
+                kind, why = "vecchia", words
+        if kind == "vecchia":
+            scale = getattr(probed["kernel"], "lengthscale", np.std(x, 0) + (np.ptp(x, 0) == 0))
+            features: Any = nearest_neighbours(x, self.num_neighbours, scale)
+            return kind, f"{why}; {self.num_neighbours} neighbours", features, begin
+        if kind == "inducing":
+            full = {**probed, "features": points} if self.hyperparameters is None else probed
+            begin = None if begin is None else Hyperparameters(full).theta
+            return kind, f"{why}; {len(points.z)} points", points, begin
+        return kind, why, None, None
 
     def _new(self, X: Any) -> np.ndarray:
         check_is_fitted(self)

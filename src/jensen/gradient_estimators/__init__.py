@@ -8,6 +8,7 @@ from jensen.gradient_estimators.path_gradient import PathGradient
 from jensen.gradient_estimators.per_site import PerSite
 from jensen.gradient_estimators.reparameterised import Reparameterisation
 from jensen.gradient_estimators.score_function import ScoreFunction
+from jensen.gradient_estimators.sigma_points import SigmaPairs, SigmaPoints, sigma_points
 from jensen.gradient_estimators.sticking_the_landing import StickingTheLanding
 from jensen.gradient_estimators.stratified import Stratified, StratifiedStickingTheLanding
 from jensen.gradient_estimators.vimco import VIMCO
@@ -22,10 +23,13 @@ __all__ = [
     "PerSite",
     "Reparameterisation",
     "ScoreFunction",
+    "SigmaPairs",
+    "SigmaPoints",
     "StickingTheLanding",
     "Stratified",
     "StratifiedStickingTheLanding",
     "bound_gap",
     "gradient_noise",
+    "sigma_points",
     "sites",
 ]

@@ -3,8 +3,10 @@
 from jensen.metrics.black_box_scores import log_score, log_score_by_series, quadratic_score
 from jensen.metrics.c2st import c2st
 from jensen.metrics.calibration import coverage, sbc_ranks, uniformity
+from jensen.metrics.frechet import frechet
 from jensen.metrics.mmd import mmd
 from jensen.metrics.moments import Comparison, compare_to_reference
+from jensen.metrics.ranking import ndcg_at, recall_at
 from jensen.metrics.symmetry import symmetry
 
 __all__ = [
@@ -12,10 +14,13 @@ __all__ = [
     "c2st",
     "compare_to_reference",
     "coverage",
+    "frechet",
     "log_score",
     "log_score_by_series",
     "mmd",
+    "ndcg_at",
     "quadratic_score",
+    "recall_at",
     "sbc_ranks",
     "symmetry",
     "uniformity",

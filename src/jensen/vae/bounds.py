@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jensen.core import InputError, PRNGKey, check_key, in_batches
-from jensen.vae.model import LatentModel, row_target
+from jensen.vae.model import row_target
 
 DRAWS, ROWS = 100, 100  # at a time
 
 
 def log_likelihood_bound(
-    key: PRNGKey, model: LatentModel, conditional: Any, X: Float[Array, "rows n"], num_draws: int = 100
+    key: PRNGKey, model: Any, conditional: Any, X: Float[Array, "rows n"], num_draws: int = 100
 ) -> Float[Array, " rows"]:
     """log 1/K sum_k p(x, z_k) / q(z_k | x) of each row, in nats; K = `num_draws`, above 100 in hundreds.
 
@@ -34,7 +34,7 @@ def log_likelihood_bound(
 
 
 @eqx.filter_jit
-def _bounds(key: PRNGKey, model: LatentModel, conditional: Any, X: Array, rounds: int, draws: int) -> Array:
+def _bounds(key: PRNGKey, model: Any, conditional: Any, X: Array, rounds: int, draws: int) -> Array:
     def row(x: Float[Array, " n"]) -> Float[Array, ""]:
         q, target = conditional.given(x), row_target(model, x)
 

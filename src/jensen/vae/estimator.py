@@ -1,6 +1,7 @@
 """The variational autoencoder as a scikit-learn transformer."""
 
 import numbers
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +11,7 @@ import numpy as np
 
 from jensen.core import InputError
 from jensen.vae._build import build, chosen_likelihood, chosen_prior
+from jensen.vae._saving import load, save
 from jensen.vae.bounds import log_likelihood_bound
 from jensen.vae.likelihoods import Gaussian, HeteroscedasticGaussian
 from jensen.vae.monitors import LatentUse, latent_use
@@ -62,7 +64,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             `objectives.ImportanceWeighted(num_weights=50, estimator=...)` makes an importance-weighted autoencoder,
             `vae.BetaElbo(weight)` a beta-VAE.
         epochs: at most so many passes over the rows.
-        batch_size: rows a step; 128, or all if there are fewer, where None.
+        batch_size: rows a step; where None a twentieth of the rows, at least 16 and at most 128.
         learning_rate: Adam's.
         validation_fraction: of the rows, held out; 0 for none, and none below 20 rows.
         patience: epochs without improvement on held-out rows after which training ends.
@@ -247,6 +249,25 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of `score_samples`."""
         return float(np.mean(self.score_samples(X)))
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write the fitted autoencoder into one file, whole or not at all; `VAE.load` gives it back, value for value.
+
+        Settings of the training that its use does not need (objective, checkpoint, seed, progress) are left out.
+        Raises `NotFittedError` before `fit`, `InputError` for a prior or likelihood of your own, `StorageError` for a
+        file that exists and where the system refuses.
+        """
+        check_is_fitted(self)
+        return save(self, Path(path), overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "VAE":
+        """The autoencoder that `save` wrote; nothing of the file is executed.
+
+        Raises `StorageError` for a file that is missing, truncated, of another kind, or of another architecture than
+        its settings say.
+        """
+        return load(cls, Path(path))
 
     def latent_use(self, X: Any, num_draws: int = 1000) -> LatentUse:
         """What the latents are used for on these rows: see `vae.latent_use`."""

@@ -1,4 +1,4 @@
-"""Posterior families of a row's latents: Gaussians from an encoder's numbers."""
+"""Posterior families of a row's latents from an encoder's numbers: Gaussians, and what all such heads share."""
 
 import abc
 
@@ -11,8 +11,8 @@ from jensen.core import InputError
 from jensen.families import DiagonalGaussian, Gaussian
 
 
-class GaussianHead(Head):
-    """A Gaussian over `size` latents, made from `context` numbers. Raises `InputError` for a size below one."""
+class SizedHead(Head):
+    """A density over `size` latents, made from `context` numbers. Raises `InputError` for a size below one."""
 
     size: int = eqx.field(static=True)
 
@@ -29,7 +29,7 @@ class GaussianHead(Head):
         """Numbers that the encoder gives."""
 
 
-class MeanField(GaussianHead):
+class MeanField(SizedHead):
     """q(z | x) = N(m, diag(s^2)), (m, log s) = context, of 2 d numbers."""
 
     @property
@@ -40,7 +40,7 @@ class MeanField(GaussianHead):
         return DiagonalGaussian(context[: self.size], context[self.size :])
 
 
-class FullRank(GaussianHead):
+class FullRank(SizedHead):
     """q(z | x) = N(m, L L^T), (m, log diag L, lower part of L) = context, of d + d (d + 1) / 2 numbers."""
 
     @property

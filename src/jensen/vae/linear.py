@@ -82,7 +82,7 @@ def linear_vae(
     return model, Encoded(encoder, head)
 
 
-def closed_bound(model: LatentModel, conditional: Any, X: Array, weight: Any = 1.0) -> Float[Array, ""]:
+def closed_bound(model: Any, conditional: Any, X: Array, weight: Any = 1.0) -> Float[Array, ""]:
     """The mean over rows of the bound of `ClosedGaussianElbo`, in nats."""
     objective, key = ClosedGaussianElbo(weight=weight), jax.random.key(0)
     losses = jax.vmap(lambda x: objective.loss(key, conditional.given(x), row_target(model, x)).value)(X)
@@ -90,8 +90,8 @@ def closed_bound(model: LatentModel, conditional: Any, X: Array, weight: Any = 1
 
 
 def fit_linear(
-    model: LatentModel, conditional: Any, X: np.ndarray | Array, weight: float = 1.0, steps: int = 3000
-) -> tuple[LatentModel, Any, float]:
+    model: Any, conditional: Any, X: np.ndarray | Array, weight: float = 1.0, steps: int = 3000
+) -> tuple[Any, Any, float]:
     """A linear Gaussian model and its encoder where `closed_bound` is highest, and that bound, by L-BFGS.
 
     No noise enters, so that the optimum is met to many digits; minibatches and Adam take long to turn the latents'
@@ -100,7 +100,14 @@ def fit_linear(
     example = model.partition()[0], eqx.filter(conditional, eqx.is_inexact_array)
     rest = model.partition()[1], eqx.filter(conditional, eqx.is_inexact_array, inverse=True)
     arrays, plain = eqx.partition(rest, eqx.is_array)
-    target = from_log_density(_Bound(plain), example, arrays, jnp.asarray(X), jnp.asarray(weight, float))
+    made = maximised(_Bound(plain), example, arrays, jnp.asarray(X), jnp.asarray(weight, float), steps=steps)
+    model, conditional = eqx.combine(made, rest)
+    return model, conditional, float(closed_bound(model, conditional, jnp.asarray(X), weight))
+
+
+def maximised(fn: Any, example: Any, *arrays: Any, steps: int = 3000) -> Any:
+    """Where fn(tree, *arrays) is highest, by L-BFGS from `example`, a PyTree of arrays."""
+    target = from_log_density(fn, example, *arrays)
     z = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(example)])
     outcome = drive(
         Mode(num_starts=1, tolerance=1e-14, memory=20),
@@ -111,9 +118,7 @@ def fit_linear(
         progress=False,
     )
     found: Any = outcome.posterior
-    made = target.layout.tree(target.space.split(found.z))
-    model, conditional = eqx.combine(made, rest)
-    return model, conditional, float(closed_bound(model, conditional, jnp.asarray(X), weight))
+    return target.layout.tree(target.space.split(found.z))
 
 
 class _Bound(eqx.Module):

@@ -29,6 +29,14 @@ class LatentModel(eqx.Module):
         make: Any = LatentModel
         return make(prior, decoder, likelihood), make(prior_rest, decoder_rest, likelihood_rest)
 
+    def log_likelihood(self, x: Float[Array, " n"], z: Float[Array, " k"]) -> Float[Array, ""]:
+        """log p(x | z)."""
+        return self.likelihood.log_prob(x, self.decoder(z))
+
+    def seen(self, row: Float[Array, " n"]) -> tuple["LatentModel", Float[Array, " n"]]:
+        """The latent model that explains this row, and what it explains of it: itself, all."""
+        return self, row
+
     def sample(self, key: PRNGKey) -> Float[Array, " n"]:
         """A row."""
         key_prior, key_row = jax.random.split(key)
@@ -48,14 +56,15 @@ class RowTarget(Target):
 
     def log_likelihood(self, z: Float[Array, " k"]) -> Float[Array, ""]:
         """log p(x | z)."""
-        return self.model.likelihood.log_prob(self.x, self.model.decoder(z))
+        return self.model.log_likelihood(self.x, z)
 
     def log_density(self, z: Float[Array, " d"]) -> Float[Array, ""]:
         return self.model.prior.log_prob(z) + self.log_likelihood(z)
 
 
-def row_target(model: LatentModel, x: Float[Array, " n"]) -> RowTarget:
-    """The target of the latents of row x."""
+def row_target(model: Any, x: Float[Array, " n"]) -> RowTarget:
+    """The target of the latents of row x, for a `LatentModel` or what has `seen(row)` as it has."""
+    model, x = model.seen(x)
     return RowTarget(real_space(z=(model.prior.dimension,)), model, x)
 
 
@@ -69,7 +78,7 @@ class LatentRows(Target):
     """
 
     space: Space = eqx.field(static=True)
-    model: LatentModel
+    model: Any  # a `LatentModel`, or what has its `partition` and `seen`
     data: Float[Array, "rows n"]
     num_rows: int = eqx.field(static=True)
     dynamic: bool = eqx.field(static=True, default=False)
@@ -79,7 +88,7 @@ class LatentRows(Target):
         """The model's trainable numbers as they are."""
         return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(self.model.partition()[0])])
 
-    def at(self, z: Float[Array, " d"]) -> LatentModel:
+    def at(self, z: Float[Array, " d"]) -> Any:
         """The model with these trainable numbers."""
         trainable, rest = self.model.partition()
         leaves, tree = jax.tree.flatten(trainable)
@@ -112,7 +121,7 @@ class LatentRows(Target):
         return eqx.tree_at(lambda t: t.data, self, jax.random.bernoulli(key, self.data).astype(self.data.dtype))
 
 
-def latent_rows(model: LatentModel, X: Float[Array, "rows n"], dynamic: bool = False) -> LatentRows:
+def latent_rows(model: Any, X: Float[Array, "rows n"], dynamic: bool = False) -> LatentRows:
     """The target of `model` with rows X. Raises `InputError` where X is no matrix of rows."""
     if X.ndim != 2 or 0 in X.shape:
         raise InputError(f"X must have shape (rows, values), got {X.shape}")

@@ -54,12 +54,13 @@ class BetaElbo(Objective):
 
 def weighted_loss(objective: Any, weight: Any, key: PRNGKey, q: Any, target: Any) -> Estimate:
     """weight KL(q || prior) - E_q[log p(x | z)]."""
-    divergence = weight * _divergence(q, target)
+    divergence = weight * known_divergence(q, target)
     misfit = objective.estimator.expectation(key, q, lambda _, z: -target.log_likelihood(z))
     return Estimate(divergence + misfit.value, divergence + misfit.surrogate, misfit.standard_error)
 
 
-def _divergence(q: Any, target: Any) -> Float[Array, ""]:
+def known_divergence(q: Any, target: Any) -> Float[Array, ""]:
+    """KL(q || prior of the row's model) in nats. Raises `InputError` where it has no closed form."""
     known = closed_divergence(q, target.model.prior)
     if known is None:
         raise InputError(
@@ -67,6 +68,18 @@ def _divergence(q: Any, target: Any) -> Float[Array, ""]:
             "objectives.NegativeElbo(), which takes any pair"
         )
     return known
+
+
+def closed_misfit(x: Float[Array, " n"], decoder: LinearDecoder, likelihood: Gaussian, q: Any) -> Float[Array, ""]:
+    """E_q[-log N(x; W z + b, diag(sigma^2))] = 1/2 sum_i ((x - W m - b)_i^2 + (W S W^T)_ii) / sigma_i^2 + log terms.
+
+    For any q with mean m and covariance S, be its latents real, bits or one of several.
+    """
+    log_scale = jnp.broadcast_to(likelihood.log_scale, x.shape)
+    mean, cov = q.mean_and_cov()
+    w = decoder.weight
+    squares = (x - decoder(mean)[:, 0]) ** 2 + jnp.sum((w @ cov) * w, axis=1)
+    return jnp.sum(0.5 * squares * jnp.exp(-2 * log_scale) + log_scale + 0.5 * math.log(2 * math.pi))
 
 
 class ClosedGaussianElbo(Objective):
@@ -90,10 +103,6 @@ class ClosedGaussianElbo(Objective):
                 f"{type(self).__name__} knows LinearDecoder with a Gaussian likelihood alone, got "
                 f"{type(model.decoder).__name__} and {type(model.likelihood).__name__}"
             )
-        log_scale = jnp.broadcast_to(model.likelihood.log_scale, target.x.shape)
-        mean, cov = q.mean_and_cov()
-        w = model.decoder.weight
-        squares = (target.x - model.decoder(mean)[:, 0]) ** 2 + jnp.sum((w @ cov) * w, axis=1)
-        misfit = jnp.sum(0.5 * squares * jnp.exp(-2 * log_scale) + log_scale + 0.5 * math.log(2 * math.pi))
-        value = self.weight * _divergence(q, target) + misfit
+        misfit = closed_misfit(target.x, model.decoder, model.likelihood, q)
+        value = self.weight * known_divergence(q, target) + misfit
         return Estimate(value, value, jnp.zeros_like(value))

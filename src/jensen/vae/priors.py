@@ -1,5 +1,6 @@
 """Priors of latents: any density serves; here are two that flows and `families` do not bring, and their divergences."""
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -70,6 +71,32 @@ class MixturePrior(Density):
         return cls(jnp.zeros(k), jnp.zeros((k, d)), jnp.zeros((k, d)))
 
 
+class RelevancePrior(Density):
+    """p(z) = N(z; 0, diag(v)), v = exp(2 `log_scale`): the scale of each axis is what the data make it.
+
+    Set by `Relevance` between steps, or learned by gradients. A scale alone tells nothing: z -> c z with the decoder's
+    weights divided by c is the same model; see `vae.relevance`.
+
+    Source: Saha, Joshi and Whitaker (2025), ARD-VAE, with many rows; MacKay (1994) for the idea.
+    """
+
+    log_scale: Float[Array, " d"]
+
+    @property
+    def dimension(self) -> int:
+        return self.log_scale.shape[0]
+
+    def sample(self, key: PRNGKey) -> Float[Array, " d"]:
+        return jnp.exp(self.log_scale) * jax.random.normal(key, self.log_scale.shape, self.log_scale.dtype)
+
+    def log_prob(self, z: Float[Array, " d"]) -> Float[Array, ""]:
+        return log_standard_normal(z * jnp.exp(-self.log_scale)) - jnp.sum(self.log_scale)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "RelevancePrior":
+        return cls(jnp.zeros(int(config["dimension"])))
+
+
 def mixture_prior(key: PRNGKey, dimension: int, components: int) -> MixturePrior:
     """Equal weights, means drawn from N(0, I), scales of one half. Raises `InputError` for sizes below one."""
     if min(dimension, components) < 1:
@@ -79,11 +106,16 @@ def mixture_prior(key: PRNGKey, dimension: int, components: int) -> MixturePrior
     return MixturePrior(jnp.zeros(components, real), means, jnp.full(means.shape, jnp.log(0.5), real))
 
 
-def closed_divergence(q: Density, p: Density) -> Float[Array, ""] | None:
-    """KL(q || p) in nats where it is known in closed form: a Gaussian q and a standard normal p; else None.
+def closed_divergence(q: Any, p: Density) -> Float[Array, ""] | None:
+    """KL(q || p) in nats where it is known in closed form, else None.
 
-    1/2 sum_j (m_j^2 + S_jj - 1) - log det L.
+    p standard normal, or N(0, diag(v)) (`RelevancePrior`), and a q that knows its entropy H, mean m and covariance S:
+    1/2 sum_j ((m_j^2 + S_jj) / v_j + log 2 pi v_j) - H. Or a q with `divergence_to(p)`, such as `BinaryLatents`.
     """
+    if hasattr(q, "divergence_to"):
+        return q.divergence_to(p)
+    if isinstance(p, RelevancePrior) and hasattr(q, "entropy") and hasattr(q, "mean_and_cov"):
+        return _cross_entropy(q, p.log_scale) - q.entropy()
     if not isinstance(p, StandardNormal):
         return None
     if isinstance(q, DiagonalGaussian):
@@ -92,7 +124,16 @@ def closed_divergence(q: Density, p: Density) -> Float[Array, ""] | None:
         tril = jnp.tril(q.scale_tril)
         log_det = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(tril))))
         return 0.5 * (jnp.sum(q.mean**2) + jnp.sum(tril**2) - q.dimension) - log_det
+    if hasattr(q, "entropy") and hasattr(q, "mean_and_cov"):
+        return _cross_entropy(q, jnp.zeros(q.dimension)) - q.entropy()
     return None
+
+
+def _cross_entropy(q: Any, log_scale: Float[Array, " d"]) -> Float[Array, ""]:
+    """E_q[-log N(z; 0, diag(exp(2 log_scale)))], in nats."""
+    mean, cov = q.mean_and_cov()
+    second = mean**2 + jnp.diagonal(cov)
+    return jnp.sum(0.5 * second * jnp.exp(-2 * log_scale) + log_scale + 0.5 * math.log(2 * math.pi))
 
 
 def units_divergence(mean: Float[Array, "*rows d"], log_scale: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:

@@ -8,40 +8,46 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jensen._run import drive
-from jensen.algorithms import AmortisedVI, EarlyStopping
-from jensen.core import InputError, Objective, PointPosterior, PRNGKey, Run, check_key
+from jensen.algorithms import AmortisedVI, ClosedUpdate, EarlyStopping, Refreshed
+from jensen.core import BatchObjective, InputError, Objective, PointPosterior, PRNGKey, Run, check_key
 from jensen.objectives import NegativeElbo
 from jensen.targets import Shuffled
-from jensen.vae.model import LatentModel, latent_rows
+from jensen.vae.model import latent_rows
 from jensen.vae.objectives import SampledLikelihoodElbo
 from jensen.vae.priors import closed_divergence
 
-DEFAULT_BATCH = 128
+LARGEST_BATCH, SMALLEST_BATCH, BATCHES = 128, 16, 20  # an epoch of few rows should not be a handful of steps
 
 
 class Trained(eqx.Module):
     """A trained model p(x, z), its conditional q(z | x), and the run that trained them."""
 
-    model: LatentModel
+    model: Any
     conditional: Any
     run: Run
 
 
-def default_objective(model: LatentModel, conditional: Any, row: Float[Array, " n"]) -> Objective:
+def default_objective(model: Any, conditional: Any, row: Float[Array, " n"]) -> Objective:
     """The ELBO with its divergence in closed form where that is known, else all by draws."""
     q = eqx.filter_eval_shape(conditional.given, row)
     known = eqx.filter_eval_shape(closed_divergence, q, model.prior)
     return NegativeElbo() if known is None else SampledLikelihoodElbo()
 
 
+def default_batch(rows: int) -> int:
+    """A twentieth of the rows, at least 16 and at most 128, and never more than there are."""
+    return min(rows, LARGEST_BATCH, max(SMALLEST_BATCH, rows // BATCHES))
+
+
 def train(
     key: PRNGKey,
-    model: LatentModel,
+    model: Any,
     conditional: Any,
     X: Float[Array, "rows n"],
     *,
     held_out: Float[Array, "held n"] | None = None,
-    objective: Objective | None = None,
+    objective: Objective | BatchObjective | None = None,
+    closed: ClosedUpdate | None = None,
     epochs: int = 100,
     batch_size: int | None = None,
     learning_rate: float = 1e-3,
@@ -54,14 +60,15 @@ def train(
 
     Args:
         key: a typed JAX key; the same key gives the same result, bit for bit.
-        model: prior, decoder and likelihood, trained from where they are.
+        model: a `LatentModel`, or `ConditionalModel`, trained from where it is.
         conditional: q(z | x), trained from where it is.
         X: rows.
         held_out: rows on which the bound is looked at after each epoch; the best epoch is kept, and after `patience`
             epochs in vain training ends.
         objective: of a row; where None the ELBO, its divergence in closed form where that is known.
+        closed: what is set by a formula between steps and not learned, such as `RunningScale` or `Relevance`.
         epochs: at most so many passes over X.
-        batch_size: rows a step; 128, or all if there are fewer, where None.
+        batch_size: rows a step; where None a twentieth of the rows, at least 16 and at most 128.
         learning_rate: Adam's, warmed up, and cooled down over the last three tenths.
         patience: see `held_out`.
         dynamic: values are probabilities, and rows are drawn anew at each visit.
@@ -74,13 +81,16 @@ def train(
     check_key(key)
     if epochs < 1:
         raise InputError(f"epochs must be at least 1, got {epochs}")
-    batch_size = min(DEFAULT_BATCH, len(X)) if batch_size is None else batch_size
+    batch_size = default_batch(len(X)) if batch_size is None else batch_size
     if batch_size > len(X):
         raise InputError(f"batch_size {batch_size} is more than the {len(X)} rows to train on: take a smaller one")
     target = latent_rows(model, X, dynamic)
     objective = default_objective(model, conditional, X[0]) if objective is None else objective
     shuffled: Any = Shuffled(target, batch_size)
     algorithm: Any = AmortisedVI(conditional, objective, learning_rate=learning_rate)
+    if closed is not None:
+        refreshed: Any = Refreshed
+        algorithm = refreshed(algorithm, closed)
     start = PointPosterior(target.space, target.theta)
     if held_out is not None:
         stopping: Any = EarlyStopping

@@ -82,3 +82,24 @@ def test_a_thousand_lengthscales_drown_no_small_distance(kind, d):
     k, r = kind(1.0), 1e-6 * np.sqrt(d)
     np.testing.assert_array_equal(np.diag(k(x, x)), 1.0)
     np.testing.assert_allclose(1 - np.diag(k(x, near)), 1 - CORRELATIONS[kind](r), rtol=1e-3, atol=1e-15)
+
+
+def test_derivatives_of_a_matrix_are_those_of_its_pairs():
+    """In inputs of both sides and lengthscales, backwards and forwards: distances have a rule of their own."""
+    rng = np.random.default_rng(1)
+    a, b, scale = rng.normal(size=(4, 3)), rng.normal(size=(5, 3)), np.array([0.5, 2.0, 1.0])
+    weights = jnp.asarray(rng.normal(size=(4, 5)))
+
+    def by_matrix(a, b, scale):
+        return jnp.sum(weights * Matern52(scale, 1.7)(a, b))
+
+    def by_pairs(a, b, scale):
+        k = Matern52(scale, 1.7)
+        return jnp.sum(weights * jax.vmap(lambda x: jax.vmap(lambda y: k.evaluate(x, y))(b))(a))
+
+    args = (jnp.asarray(a), jnp.asarray(b), jnp.asarray(scale))
+    found, truth = (jax.jit(jax.grad(f, (0, 1, 2)))(*args) for f in (by_matrix, by_pairs))
+    for one, other in zip(found, truth, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+    found, truth = (jax.jit(jax.hessian(f, 2))(*args) for f in (by_matrix, by_pairs))
+    np.testing.assert_allclose(found, truth, atol=1e-11)

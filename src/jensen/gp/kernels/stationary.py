@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from tinygp.kernels import Kernel
 
+from jensen.gp.kernels._distances import difference_squares, product_squares
 from jensen.gp.kernels._fields import Number, Numbers, hyperparameter
 
 
@@ -40,22 +41,15 @@ class Stationary(Kernel):
         return self.variance
 
     def __call__(self, X1: Any, X2: Any = None) -> Array:
-        a = as_rows(X1) / self.lengthscale
+        x = as_rows(X1)
         if X2 is None:
-            return jnp.full(a.shape[0], self.variance)
-        return self.variance * self.correlation(self.squares(a, as_rows(X2) / self.lengthscale))
+            return jnp.full(x.shape[0], self.variance)
+        return self.variance * self.correlation(self.squares(x, as_rows(X2)))
 
-    def squares(self, a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
-        """Squared distances of scaled inputs, to rounding in units of the largest one (of each one where d = 1)."""
-        if a.shape[1] == 1:
-            return _differences(a, b)
-        centre = jnp.mean(b, 0)  # products of large numbers would drown small distances
-        a, b = a - centre, b - centre
-        return jnp.maximum(jnp.sum(a**2, 1)[:, None] + jnp.sum(b**2, 1) - 2 * a @ b.T, 0.0)
-
-
-def _differences(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
-    return jnp.sum((a[:, None] - b) ** 2, -1)
+    def squares(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
+        """Squared scaled distances, to rounding in units of the largest one (of each one where d = 1)."""
+        squares = difference_squares if x.shape[1] == 1 else product_squares
+        return squares(x, y, self.lengthscale)
 
 
 # Matern correlations as functions of q = (2 nu) r^2. The derivative of each is a multiple of the next rougher one, so
@@ -101,9 +95,9 @@ class RBF(Stationary):
 class Matern12(Stationary):
     """rho(r) = exp(-r): continuous, nowhere differentiable (Ornstein-Uhlenbeck in one dimension)."""
 
-    def squares(self, a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
+    def squares(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
         """From the differences themselves: r has a cusp at 0, where rounding of r^2 would show as its root."""
-        return _differences(a, b)
+        return difference_squares(x, y, self.lengthscale)
 
     def correlation(self, square: Float[Array, "*n"]) -> Float[Array, "*n"]:
         return _exponential(square)

@@ -75,6 +75,11 @@ class WhitePrior(GaussianPrior):
         design = self.design()
         return design.mean + design.weights @ z, design.residual
 
+    def predict_white(
+        self, mean: Float[Array, " d"], root: Float[Array, "d r"], x: Any
+    ) -> tuple[Float[Array, "m k"], Float[Array, "m k k"]]:
+        return self.design_at(x).values(mean, root)
+
     def joint(self, sites: Sites, x: Any) -> tuple[Float[Array, "m k"], Float[Array, "m k m k"]]:
         """Mean and joint covariance of f at new inputs under q."""
         z_mean, root, _ = self.white_posterior(sites, self.design())

@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jensen.gp._linalg import cholesky, solve_lower
 from jensen.gp.kernels._fields import Numbers, hyperparameter
@@ -69,6 +69,9 @@ class Inducing(KernelPrior):
     def dimension(self) -> int:
         size = jax.eval_shape(lambda: self.features.covariance(self.kernels[0])).shape[0]
         return size * self.num_values
+
+    def restricted(self, rows: Int[Array, " b"]) -> "Inducing":
+        return eqx.tree_at(lambda p: p.x, self, self.x[rows])
 
     def half(self, kernel: Any, x: Float[Array, "n d"]) -> Float[Array, "m n"]:
         """L^-1 Kuf: the white inducing variables' covariance with f(x)."""

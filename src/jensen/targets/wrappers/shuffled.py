@@ -1,20 +1,19 @@
 """A target seen through its rows in shuffled order, each once an epoch."""
 
 import math
-from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, UInt32
 
-from jensen.core import InputError, MissingCapability, PRNGKey, Space, Target
+from jensen.core import PRNGKey, Target
+from jensen.targets.wrappers._row_batches import RowBatches
 
 SORTED = 2048  # rows up to which a permutation is had by sorting them all at every step
 ROUNDS = 8  # of the Feistel network
 
 
-class Shuffled(eqx.Module):
+class Shuffled(RowBatches):
     """The target through `batch_size` rows a step, without replacement: steps t of an epoch share one permutation.
 
     An epoch is N // B steps; the N mod B rows that it leaves out differ from epoch to epoch, so that each row is as
@@ -30,24 +29,6 @@ class Shuffled(eqx.Module):
     Source: random reshuffling: Mishchenko, Khaled and Richtarik (2020); Feistel networks on any set: Black and Rogaway
     (2002).
     """
-
-    target: Any
-    batch_size: int = eqx.field(static=True)
-
-    def __check_init__(self):
-        if not hasattr(self.target, "minibatch") or not hasattr(self.target, "num_rows"):
-            raise MissingCapability(f"{type(self.target).__name__} has no rows to draw minibatches of")
-        if not 1 <= self.batch_size <= self.target.num_rows:
-            raise InputError(f"batch_size must lie between 1 and {self.target.num_rows} rows, got {self.batch_size}")
-
-    @property
-    def exact(self) -> Target:
-        return self.target
-
-    @property
-    def space(self) -> Space:
-        """Of the exact target."""
-        return self.target.space
 
     @property
     def epoch(self) -> int:
