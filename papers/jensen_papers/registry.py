@@ -39,6 +39,7 @@ IMPLEMENTED = {
     "P072": ("programmable", "jensen_papers.vi.programmable"),
     "P091": ("curve-clusters", "jensen_papers.gp.curve_clusters"),
     "P093": ("hybrid-hyperparameters", "jensen_papers.gp.hybrid_hyperparameters"),
+    "P095": ("mixture-of-charts", "jensen_papers.vae.mixture_of_charts"),
     "P099": ("spike-trains", "jensen_papers.gp.spike_trains"),
     "P100": ("importance-weighted", "jensen_papers.vi.importance_weighted"),
     "P102": ("tail-capacity", "jensen_papers.vi.tail_capacity"),

@@ -51,7 +51,7 @@ class RowTarget(Target):
     """log p(x, z) of one row x as a function of its latents z; its evidence is log p(x)."""
 
     space: Space = eqx.field(static=True)
-    model: LatentModel
+    model: Any  # a `LatentModel`, or another with a prior over latents
     x: Float[Array, " n"]
 
     def log_likelihood(self, z: Float[Array, " k"]) -> Float[Array, ""]:
