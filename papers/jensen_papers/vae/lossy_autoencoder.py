@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 
 import jensen as jn
 from jensen.amortised import Encoded
-from jensen.families import DiagonalGaussian, Gaussian, Pushforward
+from jensen.families import DiagonalGaussian, Gaussian, Pushforward, fit_to_draws
 from jensen.vae import (
     AutoregressiveBernoulli,
     LatentModel,
@@ -110,7 +110,8 @@ def _entropy(latents: int = 4, rows: int = 2048, steps: int = 200) -> Claim:
     codes = jax.random.normal(jax.random.key(4), (rows, latents)) @ tril.T
     fresh = jax.random.normal(jax.random.key(5), (10_000, latents)) @ tril.T
     truth = Gaussian(jnp.zeros(latents), tril)
-    prior = _fitted(autoregressive_prior(jax.random.key(6), latents, 2, 8), codes, jnp.arange(steps))
+    start = autoregressive_prior(jax.random.key(6), latents, 2, 8)
+    prior = fit_to_draws(jax.random.key(7), start, codes, steps=steps, learning_rate=0.02, batch_size=512)
     # the entropy plus KL(truth || prior), as a mean of log ratios: far less noise than that of either
     ratio = np.asarray(jax.jit(jax.vmap(lambda z, p: truth.log_prob(z) - p.log_prob(z), (0, None)))(fresh, prior))
     error = float(np.std(ratio) / np.sqrt(len(ratio)))
@@ -122,26 +123,6 @@ def _entropy(latents: int = 4, rows: int = 2048, steps: int = 200) -> Claim:
         float(jnp.mean(jax.vmap(truth.log_prob)(fresh) - jax.vmap(StandardNormal(latents).log_prob)(fresh))),
         float(np.mean(ratio)) < 0.03,
     )
-
-
-@eqx.filter_jit
-def _fitted(prior: Any, codes: Any, steps: Any) -> Any:
-    """The prior after full-batch steps of Adam on its likelihood."""
-    import optax
-
-    trainable, rest = prior.partition()
-    adam = optax.adam(optax.cosine_decay_schedule(0.02, len(steps)))
-
-    def loss(trainable: Any) -> Any:
-        return -jnp.mean(jax.vmap(eqx.combine(trainable, rest).log_prob)(codes))
-
-    def step(carry: Any, _: Any) -> Any:
-        trainable, state = carry
-        updates, state = adam.update(jax.grad(loss)(trainable), state)
-        return (eqx.apply_updates(trainable, updates), state), None
-
-    (trainable, _), _ = jax.lax.scan(step, (trainable, adam.init(trainable)), steps)
-    return eqx.combine(trainable, rest)
 
 
 def _variants(

@@ -118,9 +118,8 @@ class AmortisedVI(Algorithm):
         return scheduled(clock, self.learning_rate, self.warmup, self.cooling)
 
     def at(self, clock: Clock) -> "AmortisedVI":
-        """Itself with the objective of this step, where that changes along a run: where it has `at(clock)`."""
-        changes: Any = getattr(self.objective, "at", None)
-        return self if changes is None else eqx.tree_at(lambda a: a.objective, self, changes(clock))
+        """Itself with the objective of this step."""
+        return eqx.tree_at(lambda a: a.objective, self, self.objective.at(clock))
 
     def estimate(self, key: PRNGKey, z: Float[Array, " d"], conditional: Any, target: Any) -> Estimate:
         """The objective of all rows, from those that the target holds, less the log prior of z."""

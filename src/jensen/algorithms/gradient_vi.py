@@ -117,7 +117,7 @@ class GradientVI(Algorithm):
         trainable, rest = state.q.partition()
 
         def surrogate(trainable: Any) -> tuple[Float[Array, ""], Any]:
-            estimate = self.aim(state.q).loss(key, eqx.combine(trainable, rest), target)
+            estimate = self.aim(state.q).at(clock).loss(key, eqx.combine(trainable, rest), target)
             return estimate.surrogate, estimate
 
         gradient, estimate = jax.grad(surrogate, has_aux=True)(trainable)

@@ -1,29 +1,24 @@
 """Natural-gradient Gaussian variational inference."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
-import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jensen.algorithms._gaussian import start_gaussian, stationarity
+from jensen.algorithms._natural import NaturalGradient
 from jensen.algorithms.derivatives import ExpectedDerivatives, HessianDraws
 from jensen.core import (
-    Algorithm,
     Clock,
     DensityPosterior,
-    InputError,
     LogDensity,
     Posterior,
     PRNGKey,
     Scalar,
     Space,
     Step,
-    StopCode,
     make_step,
-    require,
     scalar_field,
 )
 from jensen.families import Gaussian
@@ -37,7 +32,7 @@ class NaturalGradientState(eqx.Module):
     q: Gaussian
 
 
-class NaturalGradientVI(Algorithm):
+class NaturalGradientVI(NaturalGradient):
     """S^-1 <- S^-1 + r G + r^2/2 G S G with G = -E_q[hess log p] - S^-1;  m <- m + r S E_q[grad log p] with the new S.
 
     Natural-gradient ascent of the ELBO over Gaussians q = N(m, S). The plain step S^-1 + r G can leave the positive
@@ -68,18 +63,9 @@ class NaturalGradientVI(Algorithm):
     settling: Scalar = scalar_field(0.6)
     tolerance: Scalar = scalar_field(1e-9)
 
-    def __check_init__(self):
-        if not isinstance(self.rate, jax.core.Tracer):
-            rate = float(self.rate)
-            require(0 < rate <= 1, f"NaturalGradientVI.rate must be in (0, 1], got {rate}", InputError)
-
     @property
     def default_steps(self) -> int:
         return 200
-
-    @property
-    def cooldown(self) -> float:
-        return float(self.settling)
 
     def init(self, key: PRNGKey, target: Any, start: Posterior) -> NaturalGradientState:
         return NaturalGradientState(start_gaussian(start))
@@ -89,21 +75,13 @@ class NaturalGradientVI(Algorithm):
     ) -> tuple[NaturalGradientState, Step]:
         q = state.q
         value, gradient, hessian = self.derivatives.estimate(key, q, target)
-        total = clock.total.astype(self.rate.dtype)
-        settled = jnp.maximum(clock.t - (1 - self.settling) * total, 0.0)
-        rate = jnp.minimum(self.rate, 2 / (settled + 2))
+        rate = jnp.minimum(self.rate, 2 / (self.settled(clock) + 2))
         residual = stationarity(q, gradient, hessian)
-        # rounding alone leaves about this much
-        floor = 100 * q.dimension * jnp.finfo(residual.dtype).eps
-        stop = jnp.where(residual < jnp.maximum(self.tolerance, floor), StopCode.CONVERGED, StopCode.CONTINUE)
         new = NaturalGradientState(natural_step(q, gradient, hessian, rate))
-        return new, make_step(-q.entropy() - value, residual, stop)
+        return new, make_step(-q.entropy() - value, residual, self.verdict(residual, q.dimension))
 
     def posterior(self, state: NaturalGradientState, draws: Any, space: Space) -> DensityPosterior:
         return DensityPosterior(space, state.q)
-
-    def cautious(self) -> Self:
-        return eqx.tree_at(lambda a: a.rate, self, 0.5 * self.rate)
 
 
 def natural_step(q: Gaussian, gradient: Float[Array, " d"], hessian: Float[Array, "d d"], rate: Scalar) -> Gaussian:

@@ -8,22 +8,19 @@ import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jensen.algorithms._natural import NaturalGradient
 from jensen.algorithms._sites import apply
 from jensen.core import (
-    Algorithm,
     Clock,
     DensityPosterior,
     GaussianPrior,
-    InputError,
     LatentGaussian,
     Posterior,
     PRNGKey,
     Scalar,
     Space,
     Step,
-    StopCode,
     make_step,
-    require,
     scalar_field,
 )
 from jensen.families import Gaussian, WhiteGaussian
@@ -37,7 +34,7 @@ class StochasticCVIState(eqx.Module):
     precision: Float[Array, "d d"]
 
 
-class StochasticCVI(Algorithm):
+class StochasticCVI(NaturalGradient):
     """(l, P) <- (1 - r)(l, P) + r N/B sum_B (A_i^T (g_i - H_i A_i m), -A_i^T H_i A_i), f_i = c_i + A_i z + residual.
 
     The natural gradient of the ELBO over all Gaussians q(z) = N(m, S), S^-1 = I + P, estimated from B of N rows; z are
@@ -69,18 +66,9 @@ class StochasticCVI(Algorithm):
     settling: Scalar = scalar_field(0.5)
     tolerance: Scalar = scalar_field(1e-6)
 
-    def __check_init__(self):
-        if not isinstance(self.rate, jax.core.Tracer):
-            rate = float(self.rate)
-            require(0 < rate <= 1, f"StochasticCVI.rate must be in (0, 1], got {rate}", InputError)
-
     @property
     def default_steps(self) -> int:
         return 500
-
-    @property
-    def cooldown(self) -> float:
-        return float(self.settling)
 
     def init(self, key: PRNGKey, target: Any, start: Posterior) -> StochasticCVIState:
         d, real = target.prior.dimension, jnp.result_type(float)
@@ -105,16 +93,13 @@ class StochasticCVI(Algorithm):
         linear = jnp.einsum("nkd,nk->d", weights, slope - apply(hessian, weights @ q.mean))
         precision = -jnp.einsum("nkd,nkl,nle->de", weights, hessian, weights)
 
-        settled = jnp.maximum(clock.t - (1 - self.settling) * clock.total.astype(self.rate.dtype), 0.0)
-        rate = self.rate / (1 + self.rate * settled)
+        rate = self.rate / (1 + self.rate * self.settled(clock))
         new = _moved(state, StochasticCVIState(state.prior, linear, precision), rate)
         length = _length(q, linear - state.linear, precision - state.precision)
-        floor = 100 * q.dimension * jnp.finfo(length.dtype).eps
-        stop = jnp.where(length < jnp.maximum(self.tolerance, floor), StopCode.CONVERGED, StopCode.CONTINUE)
         divergence = 0.5 * (jnp.sum(q.scale_tril**2) + q.mean @ q.mean - q.dimension) - jnp.sum(
             jnp.log(jnp.diagonal(q.scale_tril))
         )
-        return new, make_step(divergence - value, length, stop)
+        return new, make_step(divergence - value, length, self.verdict(length, q.dimension))
 
     def posterior(self, state: StochasticCVIState, draws: Any, space: Space) -> DensityPosterior:
         return DensityPosterior(space, WhiteGaussian(state.prior, _gaussian(state)))

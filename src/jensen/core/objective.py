@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import equinox as eqx
 from jaxtyping import Array, Float
@@ -46,6 +46,10 @@ class Objective(eqx.Module):
     def loss(self, key: PRNGKey, q: Family, target: Any) -> Estimate:
         """The objective at q, in nats, with a surrogate for its gradient."""
 
+    def at(self, clock: Any) -> Self:
+        """The objective of the step that `clock` shows: itself, unless it changes along a run."""
+        return self
+
 
 class BatchObjective(eqx.Module):
     """What is made small over a conditional q(z | x), row by row, where a row's term needs the rest of its minibatch.
@@ -61,3 +65,7 @@ class BatchObjective(eqx.Module):
 
         `rows`: a PyTree with a leading axis. `local(row)`: the target of one row's latents. `num_rows`: N, of all rows.
         """
+
+    def at(self, clock: Any) -> Self:
+        """The objective of the step that `clock` shows: itself, unless it changes along a run."""
+        return self

@@ -72,8 +72,7 @@ class DroppedInputs(BatchObjective):
 
     def at(self, clock: Clock) -> "DroppedInputs":
         """With the objective of this step."""
-        changes: Any = getattr(self.objective, "at", None)
-        return self if changes is None else eqx.tree_at(lambda o: o.objective, self, changes(clock))
+        return eqx.tree_at(lambda o: o.objective, self, self.objective.at(clock))
 
     def losses(self, key: PRNGKey, conditional: Any, rows: Any, local: Callable[[Any], Any], num_rows: int) -> Estimate:
         def one(key: PRNGKey, row: Any) -> Estimate:

@@ -4,6 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -20,7 +21,7 @@ class ScaleUpdate(ClosedUpdate):
     rate: eqx.AbstractVar[Scalar]
 
     def __check_init__(self):
-        if not 0 < self.rate <= 1:
+        if not isinstance(self.rate, jax.core.Tracer) and not 0 < self.rate <= 1:
             raise InputError(f"The rate of a running average must lie in (0, 1], got {self.rate}")
 
     def names(self, target: Any) -> tuple[str, ...]:
