@@ -11,6 +11,7 @@ from jensen.core import (
     Algorithm,
     Clock,
     Compiled,
+    Form,
     Noisy,
     NoisyInOrder,
     PointPosterior,
@@ -31,6 +32,12 @@ TRIES = 8  # rounds of it
 @Compiled
 def begin(algorithm: Algorithm, target: Any, key: PRNGKey, start: Any) -> tuple[Any, Bool[Array, ""], Any]:
     """(first state, whether a point of finite density was found, that point or None)."""
+    return first(algorithm, target, key, start)
+
+
+@eqx.filter_jit
+def first(algorithm: Algorithm, target: Any, key: PRNGKey, start: Any) -> tuple[Any, Bool[Array, ""], Any]:
+    """What `begin` does, jitted so that its trace is shared with an inference of shapes."""
     exact = target.exact if isinstance(target, Noisy) else target
     ok, point = jnp.asarray(True), None
     if start is None:
@@ -93,6 +100,11 @@ def advance(
     zero = jnp.zeros((), jnp.int32)
     arrays, taken, code, records = jax.lax.while_loop(go_on, body, (arrays, zero, zero, records))
     return eqx.combine(arrays, rest), taken, code, records
+
+
+def program(algorithm: Algorithm, target: Any) -> Form:
+    """The form of `advance` for a run: in haste where its work is brief and the target's density light."""
+    return advance.form(target, algorithm) if algorithm.brief else advance.full
 
 
 def _realised(target: Any, batches: PRNGKey, t: Int[Array, ""]) -> Target:

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jensen._run import checkpoint as checkpoints
-from jensen._run.chunk import advance, begin, one_step
+from jensen._run.ahead import DEFAULT_CHUNK, bounds, prepare
+from jensen._run.chunk import begin, one_step, program
 from jensen._run.progress import make as make_progress
 from jensen._run.stop import Plateau, diverged
 from jensen.core import (
@@ -29,7 +30,6 @@ from jensen.core import (
 from jensen.core.random import check_key
 
 MAX_RETRIES = 5
-DEFAULT_CHUNK = 100
 WINDOW = 100  # steps between looks of the guard and the plateau rule: fixed, so that chunk length changes nothing
 
 
@@ -65,6 +65,7 @@ def drive(
             f"start has {start.space.dimension} unconstrained coordinates, the target has {exact.space.dimension}: "
             "start from a posterior of the same model"
         )
+    prepare(algorithm, target, key, start, chunk)
     state, found, point = begin(algorithm, target, key, start)
     if not bool(found):
         reason = exact.diagnose(point)
@@ -143,8 +144,8 @@ class _Work:
     def chunk(self, target: Any, key: PRNGKey, size: int) -> None:
         """Advance to the next multiple of `size` or of the window, record, and guard."""
         until = min(self.t + size, (self.t // WINDOW + 1) * WINDOW, self.total)
-        start, end, total = jax.device_put(tuple(np.int32(n) for n in (self.t, until, self.total)))
-        go = advance.form(target, self.algorithm) if self.algorithm.brief else advance.full
+        start, end, total = bounds(self.t, until, self.total)
+        go = program(self.algorithm, target)
         state, taken, code, records = go(self.algorithm, target, self.state, key, (start, end, total), size)
         code = StopCode(int(code))
         if code is StopCode.NON_FINITE:  # back to the last finite state: the same steps without the one that failed

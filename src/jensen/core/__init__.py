@@ -3,7 +3,7 @@
 from jensen.core.algorithm import Algorithm, Clock, Step, StopCode, make_step
 from jensen.core.batching import in_batches
 from jensen.core.certificate import Certificate, Check, merge
-from jensen.core.compiled import Compiled
+from jensen.core.compiled import Compiled, Form
 from jensen.core.errors import (
     InputError,
     JensenError,
@@ -43,6 +43,7 @@ __all__ = [
     "Estimate",
     "Family",
     "Fit",
+    "Form",
     "GaussianPrior",
     "GradientEstimator",
     "History",
