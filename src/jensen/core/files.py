@@ -5,13 +5,13 @@ import errno
 import io
 import os
 import secrets
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jensen.core.archives import read_npz
 from jensen.core.errors import StorageError
 
 
@@ -54,13 +54,8 @@ def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an npz file, unpickling nothing. Raises `StorageError` if it is missing, truncated or foreign."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise StorageError(f"No file {path}") from error
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise StorageError(
-            f"{path} is truncated or not an array file of Jensen ({type(error).__name__}: {error})"
-        ) from error
+    """The arrays of an npz file, as `archives.read_npz` reads them: nothing is unpickled, sizes are limited.
+
+    Raises `StorageError` if it is missing, truncated or foreign.
+    """
+    return read_npz(path)

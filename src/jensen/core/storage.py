@@ -1,7 +1,6 @@
 """Saving and loading fits: a folder of strict JSON and plain arrays, written in one piece; loading executes nothing."""
 
 import hashlib
-import io
 import os
 import secrets
 import shutil
@@ -21,6 +20,7 @@ from jensen.core._pack_posterior import (
     unpack_space,
 )
 from jensen.core._pack_records import pack_certificate, pack_run, unpack_certificate, unpack_run
+from jensen.core.archives import read_npz
 from jensen.core.errors import JensenError, StorageError
 from jensen.core.files import cause, pack_arrays
 from jensen.core.result import Fit
@@ -144,12 +144,8 @@ def _read_arrays(file: Path, header: dict[str, Any]) -> Arrays:
     if hashlib.sha256(data).hexdigest() != header.get("arrays_sha256"):
         raise StorageError(f"{file} was changed after it was saved (its SHA-256 differs): copy it again")
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise ValueError("it holds compressed arrays, which Jensen never writes")
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
+        return read_npz(data, methods=(zipfile.ZIP_STORED,))
+    except StorageError as error:
         raise StorageError(f"{file} is not an array file of Jensen ({error})") from error
 
 
