@@ -12,6 +12,7 @@ import numpy as np
 from jensen._run import checkpoint as checkpoints
 from jensen._run.ahead import DEFAULT_CHUNK, bounds, prepare
 from jensen._run.chunk import begin, one_step, program
+from jensen._run.devices import OneDevice, devices_of
 from jensen._run.progress import make as make_progress
 from jensen._run.stop import Plateau, diverged
 from jensen.core import (
@@ -54,6 +55,7 @@ def drive(
     chunk: int = DEFAULT_CHUNK,
     checkpoint: str | Path | None = None,
     progress: bool | None = None,
+    mesh: Any = None,
 ) -> Outcome:
     """Run `algorithm` on `target` without certifying: see `jensen.run` for the arguments and errors."""
     began = time.perf_counter()
@@ -65,32 +67,38 @@ def drive(
             f"start has {start.space.dimension} unconstrained coordinates, the target has {exact.space.dimension}: "
             "start from a posterior of the same model"
         )
-    prepare(algorithm, target, key, start, chunk)
-    state, found, point = begin(algorithm, target, key, start)
+    devices = devices_of(mesh, algorithm, target)
+    devices.agree(key, algorithm, target, start, total)
+    placed, placed_key = devices.target(target), devices.same(key)
+    if isinstance(devices, OneDevice):
+        prepare(algorithm, target, key, start, chunk)
+    with devices.use():
+        state, found, point = begin(devices.same(algorithm), placed, placed_key, devices.same(start))
     if not bool(found):
-        reason = exact.diagnose(point)
+        reason = exact.diagnose(devices.local(point))
         raise NonFiniteDensity(
             "The log density is NaN or infinite at every starting point tried (64 draws of target.start). "
             + (f"There, {reason}. " if reason else "")
             + "Check data and priors (a zero scale, the log of a negative number, data outside a likelihood's support)"
         )
-    work = _Work(algorithm, state, total)
+    work = _Work(algorithm, state, total, devices)
     folder = None if checkpoint is None else Path(checkpoint)
     mark = "" if folder is None else checkpoints.fingerprint(algorithm, target, key)
     if folder is not None:
         saved = checkpoints.load(folder, mark)
         if saved is not None:
-            work.resume(saved, _step_shapes(algorithm, state, exact, key))
-    bar, first = make_progress(type(algorithm).__name__, progress), work.t
+            work.resume(saved, _step_shapes(algorithm, state, exact, key), exact)
+    bar, first = make_progress(type(algorithm).__name__, progress if devices.writes else False), work.t
     try:
         while work.stop is StopCode.CONTINUE:
             if work.t >= work.total:
                 work.stop = StopCode.PLATEAU if work.settling else StopCode.STEPS
                 break
-            if time_limit is not None and time.perf_counter() - began > time_limit:
+            if time_limit is not None and devices.first(time.perf_counter() - began > time_limit):
                 work.stop = StopCode.TIME
                 break
-            work.chunk(target, key, chunk)
+            with devices.use():
+                work.chunk(placed, placed_key, chunk)
             if work.stop is StopCode.CONTINUE and plateau is not None and not work.settling:
                 work.settle(plateau)
             bar.update(work.t, work.total, work.words() + _throughput(target, work.t - first, began))
@@ -133,8 +141,9 @@ def _step_shapes(algorithm: Algorithm, state: Any, target: Any, key: PRNGKey) ->
 class _Work:
     """The moving parts of one run: mutable, private to the driver."""
 
-    def __init__(self, algorithm: Algorithm, state: Any, total: int):
+    def __init__(self, algorithm: Algorithm, state: Any, total: int, devices: Any):
         self.algorithm, self.state, self.total, self.asked = algorithm, state, total, total
+        self.devices = devices
         self.t, self.retries, self.settling = 0, 0, False
         self.stop = StopCode.CONTINUE
         self.notes: list[str] = []
@@ -144,12 +153,12 @@ class _Work:
     def chunk(self, target: Any, key: PRNGKey, size: int) -> None:
         """Advance to the next multiple of `size` or of the window, record, and guard."""
         until = min(self.t + size, (self.t // WINDOW + 1) * WINDOW, self.total)
-        start, end, total = bounds(self.t, until, self.total)
+        algorithm, start, end, total = self.devices.same((self.algorithm, *bounds(self.t, until, self.total)))
         go = program(self.algorithm, target)
-        state, taken, code, records = go(self.algorithm, target, self.state, key, (start, end, total), size)
+        state, taken, code, records = go(algorithm, target, self.state, key, (start, end, total), size)
         code = StopCode(int(code))
         if code is StopCode.NON_FINITE:  # back to the last finite state: the same steps without the one that failed
-            state = go(self.algorithm, target, self.state, key, (start, start + taken, total), size)[0]
+            state = go(algorithm, target, self.state, key, (start, start + taken, total), size)[0]
         taken = int(taken)
         self.state, self.t = state, self.t + taken
         self.records.append(jax.tree.map(lambda r: np.asarray(r)[:taken], records))
@@ -207,9 +216,12 @@ class _Work:
         return jax.tree.map(lambda *parts: np.concatenate(parts), *self.records) if self.records else None
 
     def save(self, folder: Path, mark: str) -> None:
-        trees = {"state": self.state, "algorithm": self.algorithm, "records": self._joined()}
+        state, best = self.devices.local((self.state, None if self.best is None else self.best[1]))
+        if not self.devices.writes:
+            return
+        trees = {"state": state, "algorithm": self.algorithm, "records": self._joined()}
         if self.best is not None:
-            trees |= {"best_objective": self.best[0], "best": self.best[1]}
+            trees |= {"best_objective": self.best[0], "best": best}
         plain = ("t", "total", "retries", "settling", "notes")
         meta = {name: getattr(self, name) for name in plain} | {
             "stop": int(self.stop),
@@ -217,7 +229,7 @@ class _Work:
         }
         checkpoints.save(folder, mark, trees, meta | {"asked": self.asked})
 
-    def resume(self, saved: checkpoints.Saved, step_shapes: Any) -> None:
+    def resume(self, saved: checkpoints.Saved, step_shapes: Any, target: Any) -> None:
         """Take up the work where the checkpoint left it."""
         meta = saved.meta
         if meta["asked"] != self.asked:
@@ -227,12 +239,13 @@ class _Work:
         for name in ("t", "total", "retries", "settling", "notes"):
             setattr(self, name, meta[name])
         fresh = self.state
-        self.state = saved.fill("state", fresh)
+        self.state = self.devices.state(saved.fill("state", fresh), self.algorithm, target)
         self.algorithm = saved.fill("algorithm", self.algorithm)
         self.stop = StopCode(meta["stop"])
         self.records = [jax.tree.unflatten(jax.tree.structure(step_shapes), saved.arrays("records"))]
         if meta["best_t"] >= 0:
-            self.best = (saved.arrays("best_objective")[0], saved.fill("best", fresh), meta["best_t"])
+            best = self.devices.state(saved.fill("best", fresh), self.algorithm, target)
+            self.best = (saved.arrays("best_objective")[0], best, meta["best_t"])
 
     def outcome(self, space: Any, seconds: float) -> Outcome:
         records = self._joined()
@@ -240,11 +253,12 @@ class _Work:
             draws, history = None, History(np.zeros(0), np.zeros(0), {})
         else:
             draws, history = records.draw, History(records.objective, records.residual, records.scalars)
-        posterior = self.algorithm.posterior(self.state, draws, space)
+        state = self.devices.local(self.state)
+        posterior = self.algorithm.posterior(state, draws, space)
         run = Run(
             type(self.algorithm).__name__, settings(self.algorithm), history, self.stop, seconds, tuple(self.notes)
         )
-        return Outcome(posterior, run, self.state, self.algorithm)
+        return Outcome(posterior, run, state, self.algorithm)
 
 
 def settings(algorithm: eqx.Module) -> dict[str, Any]:

@@ -4,9 +4,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from jensen._run.devices import devices_of
 from jensen._run.driver import DEFAULT_CHUNK, drive
 from jensen._run.stop import Plateau
-from jensen.core import Fit, Noisy, Posterior, stream
+from jensen.core import Fit, Posterior, check_needs, stream
 from jensen.core.random import CERTIFY
 
 
@@ -23,6 +24,7 @@ def run(
     checkpoint: str | Path | None = None,
     progress: bool | None = None,
     certify: bool = True,
+    mesh: Any = None,
 ) -> Fit:
     """Run one algorithm on a target and certify what comes out.
 
@@ -39,6 +41,13 @@ def run(
         checkpoint: a folder; the run is saved there after each chunk and resumed from there.
         progress: show a bar; only on a terminal where None.
         certify: compute the certificate, from draws that the run has not seen.
+        mesh: devices to share the work: a `jax.sharding.Mesh`, "all" for those of this process, one device where None.
+            Its axes say what is shared: `data` the rows of the target, `draws` the draws of a step and the particles,
+            chains or restarts of the algorithm, `parameters` the coordinates of a family (the rows of a full-rank or
+            low-rank factor, where their number allows). "all" takes `draws` where the devices can share the algorithm's
+            chains equally, else `data` where there are rows. The same key gives the same result as one device, to
+            rounding; it comes back as ordinary arrays. In several processes (`jax.distributed`) each makes the same
+            call and has the same result, and the first one alone writes checkpoints, in a folder that all can read.
 
     Returns:
         A `Fit` with the posterior, the certificate (None if not asked for) and the one run.
@@ -47,8 +56,11 @@ def run(
         InputError: for settings or a start that do not fit.
         MissingCapability: if the target lacks what the algorithm needs.
         NonFiniteDensity: if the log density is not finite at any start.
+        ProcessLost: if another process of a run over several has ended.
         StorageError: if the checkpoint cannot be written or belongs to another run.
     """
+    check_needs(algorithm, target)
+    devices = devices_of(mesh, algorithm, target)
     outcome = drive(
         algorithm,
         target,
@@ -60,13 +72,14 @@ def run(
         chunk=chunk,
         checkpoint=checkpoint,
         progress=progress,
+        mesh=devices,
     )
     if not certify:
-        return Fit(outcome.posterior, None, (outcome.run,))
+        return Fit(outcome.posterior, None, (outcome.run,), shared=devices.several)
     from jensen.certificate import certify as certify_posterior
 
-    exact = target.exact if isinstance(target, Noisy) else target
-    certificate = certify_posterior(outcome.posterior, exact, stream(key, CERTIFY))
+    with devices.use():
+        certificate = certify_posterior(outcome.posterior, devices.exact(target), stream(key, CERTIFY))
     verdict = "certified" if certificate.passed else "not certified"
     done = dataclasses.replace(outcome.run, verdict=verdict, certificate=certificate)
-    return Fit(outcome.posterior, certificate, (done,))
+    return Fit(outcome.posterior, certificate, (done,), shared=devices.several)

@@ -9,12 +9,14 @@ from jensen.core.errors import (
     JensenError,
     MissingCapability,
     NonFiniteDensity,
+    ProcessLost,
     StorageError,
     UnknownName,
 )
 from jensen.core.family import Density, Family, Reparameterised, sample_many
 from jensen.core.fields import Scalar, as_scalar, require, scalar_field
 from jensen.core.objective import BatchObjective, Estimate, GradientEstimator, Objective
+from jensen.core.parallel import gathered, outer_draws, spread
 from jensen.core.posterior import (
     DensityPosterior,
     DrawsPosterior,
@@ -61,6 +63,7 @@ __all__ = [
     "PRNGKey",
     "PointPosterior",
     "Posterior",
+    "ProcessLost",
     "Program",
     "Reparameterised",
     "Rows",
@@ -83,17 +86,20 @@ __all__ = [
     "constrain_many",
     "divergence",
     "finite_starts",
+    "gathered",
     "in_batches",
     "integer",
     "interval",
     "make_step",
     "merge",
     "no_sites",
+    "outer_draws",
     "positive",
     "real",
     "real_space",
     "require",
     "sample_many",
     "scalar_field",
+    "spread",
     "stream",
 ]

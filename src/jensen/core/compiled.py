@@ -14,6 +14,7 @@ from jax._src.core import trace_state_clean  # NumPyro relies on it too; JAX has
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from jensen.core.haste import haste
+from jensen.core.parallel import gathered
 from jensen.core.target import Noisy, Target
 
 P = ParamSpec("P")
@@ -72,18 +73,20 @@ class Compiled(Generic[P, R]):
     A call takes the form for haste where compilation is nearly all of the time that it needs: if the log densities of
     the targets among its arguments have at most `WORK`, and its other arrays at most `small` elements. The choice
     depends on structure and shapes alone, so that results are reproducible. What takes many steps uses `full`. Within
-    another trace it is the function itself.
+    another trace it is the function itself. Over a mesh of devices its value is whole on each of them, unless `gather`
+    says that it places its value itself.
     """
 
-    def __init__(self, fn: Callable[P, R], small: int = SMALL):
+    def __init__(self, fn: Callable[P, R], small: int = SMALL, gather: bool = True):
         functools.update_wrapper(self, fn)
         self.fn, self.small = fn, small
-        self.full = Form(fn)
+        self.program = _gathering(fn) if gather else fn
+        self.full = Form(self.program)
 
     @functools.cached_property
     def hasty(self) -> Form[P, R]:
         """The form that is compiled in haste."""
-        return Form(self.fn, compiler_options=haste()) if haste() else self.full
+        return Form(self.program, compiler_options=haste()) if haste() else self.full
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As a method: evaluated eagerly, it would be dozens of programs, one for each primitive."""
@@ -101,6 +104,14 @@ class Compiled(Generic[P, R]):
         if not trace_state_clean():
             return self.fn(*args, **kwargs)
         return self.form(args, kwargs)(*args, **kwargs)
+
+
+def _gathering(fn: Callable[P, R]) -> Callable[P, R]:
+    @functools.wraps(fn)
+    def program(*args: P.args, **kwargs: P.kwargs) -> R:
+        return gathered(fn(*args, **kwargs))
+
+    return program
 
 
 def _is_target(value: Any) -> bool:

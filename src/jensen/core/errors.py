@@ -38,6 +38,10 @@ class NonFiniteDensity(InputError):
     """The log density is NaN or infinite at every starting point."""
 
 
+class ProcessLost(JensenError, RuntimeError):
+    """Another process of a run over several has ended or cannot be reached."""
+
+
 class StorageError(JensenError, OSError):
     """A saved fit cannot be written or read: missing, truncated, foreign, or of another version."""
 

@@ -202,4 +202,5 @@ def _unpack(header: dict[str, Any], arrays: Arrays, families: tuple[type, ...]) 
         {str(n): take(arrays, f"{group}/{i}", None, "fiubcUS") for i, n in enumerate(header[group])}
         for group in ("predictive", "observed")
     ]
-    return Fit(posterior, unpack_certificate(header["certificate"]), runs, dict(header["info"]), *groups)
+    certificate = unpack_certificate(header["certificate"])
+    return Fit(posterior, certificate, runs, dict(header["info"]), predictive=groups[0], observed=groups[1])
