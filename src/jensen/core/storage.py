@@ -21,7 +21,7 @@ from jensen.core._pack_posterior import (
 )
 from jensen.core._pack_records import pack_certificate, pack_run, unpack_certificate, unpack_run
 from jensen.core.archives import read_npz
-from jensen.core.errors import JensenError, StorageError
+from jensen.core.errors import StorageError
 from jensen.core.files import cause, pack_arrays
 from jensen.core.result import Fit
 
@@ -97,10 +97,14 @@ def load_fit(path: str | Path, families: tuple[type, ...] = ()) -> Fit:
     arrays = _read_arrays(path / ARRAYS, header)
     try:
         return _unpack(header, arrays, families)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, JensenError) as error:
+    except Exception as error:  # plain data of the wrong kind fails in as many ways as there are parts to rebuild
         raise StorageError(
-            f"{path / HEADER} is damaged or was edited ({type(error).__name__}: {error}): save the fit again"
+            f"{path / HEADER} is damaged or was edited ({type(error).__name__}: {_short(error)}): save the fit again"
         ) from error
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _read_header(path: Path) -> dict[str, Any]:
