@@ -27,6 +27,7 @@ def large(z, x):
     return -jnp.sum(jnp.exp(x * z[0]) ** 2)
 
 
+@pytest.mark.optimised
 def test_both_forms_give_the_same_value():
     double = Compiled(lambda x: jnp.linalg.cholesky(x @ x.T + jnp.eye(4)).sum())
     x = jax.random.normal(jax.random.key(0), (4, 4))
