@@ -124,7 +124,7 @@ def about(key: PRNGKey, target: Target) -> dict[str, Any]:
     """Plain data on how to make a fit again: versions, the key, the target's dimension and a hash of its data."""
     from importlib.metadata import version
 
-    from jensen._run.checkpoint import fingerprint
+    from jensen._run.identity import data_digest
 
     return {
         "versions": {name: version(name) for name in ("jensen", "jax", "numpyro", "equinox", "blackjax")}
@@ -132,6 +132,6 @@ def about(key: PRNGKey, target: Target) -> dict[str, Any]:
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "dimension": target.space.dimension,
         "target": type(target).__name__,
-        "data_sha256": fingerprint(None, target, key),
+        "data_sha256": data_digest(target),
         "precision": str(jnp.result_type(float)),
     }

@@ -5,7 +5,7 @@ import errno
 import io
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +15,46 @@ from jensen.core.archives import read_npz
 from jensen.core.errors import StorageError
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that a reader sees the old file or the new. Raises `StorageError` with the cause."""
+def write_atomic(path: Path, data: bytes | Sequence[bytes | memoryview]) -> None:
+    """Write `data`, whole or in pieces, to `path` so that a reader sees the old file or the new.
+
+    Raises `StorageError` with the cause.
+    """
     temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise StorageError(f"Cannot write {path}: {cause(error)}") from error
 
 
+def sync_folder(folder: Path) -> None:
+    """Flush the names in `folder` to the disk: without it, a power cut may undo a rename that had returned."""
+    if os.name != "posix":  # elsewhere folders cannot be opened
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # one may write in it, but not look into it
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system without it, such as some network ones
+            raise
+    finally:
+        os.close(handle)
+
+
 def cause(error: OSError) -> str:
     """Why the system refused, with the mend."""
-    if error.errno == errno.ENOSPC:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "no space is left on the disk; free some and run again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "the folder is not writable; choose another with --out or path="

@@ -22,7 +22,7 @@ from jensen.core._pack_posterior import (
 from jensen.core._pack_records import pack_certificate, pack_run, unpack_certificate, unpack_run
 from jensen.core.archives import read_npz
 from jensen.core.errors import StorageError
-from jensen.core.files import cause, pack_arrays
+from jensen.core.files import cause, pack_arrays, sync_folder
 from jensen.core.result import Fit
 
 FORMAT = "jensen-fit"
@@ -165,6 +165,7 @@ def _replace_folder(path: Path, files: dict[str, bytes]) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+        sync_folder(fresh)
         if path.exists():
             os.rename(path, old)
         try:
@@ -173,6 +174,7 @@ def _replace_folder(path: Path, files: dict[str, bytes]) -> None:
             if old.exists():
                 os.rename(old, path)
             raise
+        sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"Cannot write {path}: {cause(error)}") from error
     finally:
