@@ -11,6 +11,7 @@ from jensen.core import (
     Algorithm,
     Clock,
     Compiled,
+    Fed,
     Noisy,
     NoisyInOrder,
     PointPosterior,
@@ -96,6 +97,8 @@ def advance(
 
 
 def _realised(target: Any, batches: PRNGKey, t: Int[Array, ""]) -> Target:
+    if isinstance(target, Fed):
+        return target.fed_at(batches, t)
     if isinstance(target, NoisyInOrder):
         return target.realise_at(batches, t)
     return target.realise(at_step(batches, t)) if isinstance(target, Noisy) else target

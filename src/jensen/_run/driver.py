@@ -18,15 +18,17 @@ from jensen.core import (
     Clock,
     History,
     InputError,
-    Noisy,
     NonFiniteDensity,
     Posterior,
     PRNGKey,
     Run,
     StopCode,
+    Streams,
+    beginning,
     check_needs,
+    stream,
 )
-from jensen.core.random import check_key
+from jensen.core.random import BATCH, check_key
 
 MAX_RETRIES = 5
 DEFAULT_CHUNK = 100
@@ -59,13 +61,13 @@ def drive(
     began = time.perf_counter()
     _check(algorithm, target, key, steps, time_limit, chunk)
     total = algorithm.default_steps if steps is None else steps
-    exact = target.exact if isinstance(target, Noisy) else target
+    exact = beginning(target)
     if start is not None and start.space.dimension != exact.space.dimension:
         raise InputError(
             f"start has {start.space.dimension} unconstrained coordinates, the target has {exact.space.dimension}: "
             "start from a posterior of the same model"
         )
-    state, found, point = begin(algorithm, target, key, start)
+    state, found, point = begin(algorithm, exact if isinstance(target, Streams) else target, key, start)
     if not bool(found):
         reason = exact.diagnose(point)
         raise NonFiniteDensity(
@@ -99,6 +101,8 @@ def drive(
         work.stop = StopCode.INTERRUPTED
     finally:
         bar.close()
+        if isinstance(target, Streams):
+            target.rest()
     return work.outcome(exact.space, time.perf_counter() - began)
 
 
@@ -142,7 +146,12 @@ class _Work:
 
     def chunk(self, target: Any, key: PRNGKey, size: int) -> None:
         """Advance to the next multiple of `size` or of the window, record, and guard."""
-        until = min(self.t + size, (self.t // WINDOW + 1) * WINDOW, self.total)
+        if isinstance(target, Streams):
+            size = min(size, target.feed_length)
+        until = self._until(self.t, size)
+        if isinstance(target, Streams):
+            following = self._until(until, size) - until
+            target = target.feed(stream(key, BATCH), self.t, until, size, following)
         start, end, total = jax.device_put(tuple(np.int32(n) for n in (self.t, until, self.total)))
         go = advance.form(target, self.algorithm) if self.algorithm.brief else advance.full
         state, taken, code, records = go(self.algorithm, target, self.state, key, (start, end, total), size)
@@ -158,6 +167,10 @@ class _Work:
             self.stop = code
         elif self.t % WINDOW == 0:
             self._guard()
+
+    def _until(self, t: int, size: int) -> int:
+        """Where a chunk that begins at t ends."""
+        return min(t + size, (t // WINDOW + 1) * WINDOW, self.total)
 
     def _guard(self) -> None:
         window = self.objective()[-WINDOW:]

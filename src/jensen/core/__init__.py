@@ -28,7 +28,20 @@ from jensen.core.result import Fit, History, Run
 from jensen.core.sites import GaussianPrior, LatentGaussian, Marginals, Sites, divergence, no_sites
 from jensen.core.space import Program, Space, Variable, real_space
 from jensen.core.support import Support, integer, interval, positive, real
-from jensen.core.target import Locals, LogDensity, Noisy, NoisyInOrder, Rows, Target, check_needs, finite_starts
+from jensen.core.target import (
+    Fed,
+    InPasses,
+    Locals,
+    LogDensity,
+    Noisy,
+    NoisyInOrder,
+    Rows,
+    Streams,
+    Target,
+    beginning,
+    check_needs,
+    finite_starts,
+)
 
 __all__ = [
     "Algorithm",
@@ -42,10 +55,12 @@ __all__ = [
     "DrawsPosterior",
     "Estimate",
     "Family",
+    "Fed",
     "Fit",
     "GaussianPrior",
     "GradientEstimator",
     "History",
+    "InPasses",
     "InputError",
     "JensenError",
     "LatentGaussian",
@@ -70,6 +85,7 @@ __all__ = [
     "Step",
     "StopCode",
     "StorageError",
+    "Streams",
     "Support",
     "Target",
     "UnknownName",
@@ -77,6 +93,7 @@ __all__ = [
     "WeightedPosterior",
     "as_scalar",
     "at_step",
+    "beginning",
     "check_key",
     "check_needs",
     "constrain_many",
