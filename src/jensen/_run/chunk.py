@@ -14,6 +14,7 @@ from jensen.core import (
     Algorithm,
     Clock,
     Compiled,
+    Fed,
     Form,
     Noisy,
     NoisyInOrder,
@@ -114,6 +115,8 @@ def program(algorithm: Algorithm, target: Any) -> Form:
 
 
 def _realised(target: Any, batches: PRNGKey, t: Int[Array, ""]) -> Target:
+    if isinstance(target, Fed):
+        return target.fed_at(batches, t)
     if not isinstance(target, Noisy):
         return target
     in_order = isinstance(target, NoisyInOrder)

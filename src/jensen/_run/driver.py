@@ -23,16 +23,18 @@ from jensen.core import (
     Clock,
     History,
     InputError,
-    Noisy,
     NonFiniteDensity,
     Posterior,
     PRNGKey,
     Run,
     StopCode,
     StorageError,
+    Streams,
+    beginning,
     check_needs,
+    stream,
 )
-from jensen.core.random import check_key
+from jensen.core.random import BATCH, check_key
 
 MAX_RETRIES = 5
 WINDOW = 100  # steps between looks of the guard and the plateau rule: fixed, so that chunk length changes nothing
@@ -65,23 +67,27 @@ def drive(
     began = time.perf_counter()
     _check(algorithm, target, key, steps, time_limit, chunk)
     total = algorithm.default_steps if steps is None else steps
-    exact = target.exact if isinstance(target, Noisy) else target
+    exact = beginning(target)
     if start is not None and start.space.dimension != exact.space.dimension:
         raise InputError(
             f"start has {start.space.dimension} unconstrained coordinates, the target has {exact.space.dimension}: "
             "start from a posterior of the same model"
         )
+    streams = isinstance(target, Streams)
     devices = devices_of(mesh, algorithm, target)
+    if streams and not isinstance(devices, OneDevice):
+        raise InputError("Rows that are read from disk are not shared over a mesh: leave out mesh=, or load the rows")
     devices.agree(key, algorithm, target, start, total)
     placed, placed_key = devices.target(target), devices.same(key)
     if isinstance(devices, OneDevice):
-        prepare(algorithm, target, key, start, chunk)
+        prepare(algorithm, exact if streams else target, key, start, chunk)
     which = {} if checkpoint is None else identity(algorithm, target, key, steps=total, plateau=plateau, start=start)
     opened = contextlib.nullcontext() if checkpoint is None else Checkpoints(Path(checkpoint), which, devices.writes)
     with opened as store, watched() as watch:
         saved = store.load() if store else None
         with devices.use():
-            state, found, point = begin(devices.same(algorithm), placed, placed_key, devices.same(start))
+            model = exact if streams else placed
+            state, found, point = begin(devices.same(algorithm), model, placed_key, devices.same(start))
         if not bool(found):
             raise _nowhere(exact, devices.local(point))
         work = _Work(algorithm, state, total, devices)
@@ -119,6 +125,8 @@ def drive(
             raise
         finally:
             bar.close()
+            if streams:
+                target.rest()
     return work.outcome(exact.space, began)
 
 
@@ -172,7 +180,12 @@ class _Work:
 
     def chunk(self, target: Any, key: PRNGKey, size: int) -> None:
         """Advance to the next multiple of `size` or of the window, record, and guard."""
-        until = min(self.t + size, (self.t // WINDOW + 1) * WINDOW, self.total)
+        if isinstance(target, Streams):
+            size = min(size, target.feed_length)
+        until = self._until(self.t, size)
+        if isinstance(target, Streams):
+            following = self._until(until, size) - until
+            target = target.feed(stream(key, BATCH), self.t, until, size, following)
         algorithm, start, end, total = self.devices.same((self.algorithm, *bounds(self.t, until, self.total)))
         go = program(self.algorithm, target)
         state, taken, code, records = go(algorithm, target, self.state, key, (start, end, total), size)
@@ -189,6 +202,10 @@ class _Work:
             self.stop = code
         elif self.t % WINDOW == 0:
             self._guard()
+
+    def _until(self, t: int, size: int) -> int:
+        """Where a chunk that begins at t ends."""
+        return min(t + size, (t // WINDOW + 1) * WINDOW, self.total)
 
     def _guard(self) -> None:
         window = self._last(WINDOW)
