@@ -113,6 +113,10 @@ def run(case: Case, mesh: Any) -> Any:
     return jn.run(case.algorithm, case.target, key=jax.random.key(3), mesh=mesh, **keywords)
 
 
+def fitted(mesh: Any) -> Any:
+    return jn.fit(regression(), key=jax.random.key(3), mesh=mesh, progress=False)
+
+
 def numbers(fit: Any) -> list[np.ndarray]:
     """All that a fit says, as real arrays."""
     found = [*jax.tree.leaves(fit.posterior), fit.history.objective, *fit.history.scalars.values()]
@@ -168,6 +172,9 @@ def forced(folder: Path) -> dict[str, Any]:
         if case.certify:
             fit.save(folder / "fit")
             out["saved"] = difference([np.asarray(jn.load(folder / "fit").posterior.q.mean)], [one[0]])
+    whole, fit = fitted(None), fitted("all")
+    kept |= {f"fit/{i:03}": a for i, a in enumerate(numbers(whole))}
+    out["fit"] = {"difference": difference(numbers(fit), numbers(whole)), "passed": fit.certificate.passed}
     np.savez(folder / "one_device.npz", **kept)
     return out | {"layout": layout(), "errors": errors()}
 
@@ -227,15 +234,18 @@ def spanning(axes: dict[str, int]) -> Mesh:
 
 def pair(folder: Path) -> dict[str, Any]:
     saved, out = np.load(folder / "one_device.npz"), {}
-    for name, case in cases().items():
-        if not case.pair:
-            continue
-        fit = run(case, spanning(case.axes(2)))
+
+    def compare(name: str, fit: Any) -> None:
         theirs = [saved[key] for key in sorted(saved.files) if key.startswith(f"{name}/")]
         out[name] = {"difference": difference(numbers(fit), theirs), "ordinary": on_one_device(fit)}
         out[name]["digest"] = hashlib.sha256(b"".join(a.tobytes() for a in numbers(fit))).hexdigest()
-        if case.certify:
-            fit.save(folder / f"pair{jax.process_index()}")
+
+    for name, case in cases().items():
+        if case.pair:
+            compare(name, run(case, spanning(case.axes(2))))
+    fit = fitted(spanning({"data": 2}))
+    compare("fit", fit)
+    fit.save(folder / f"pair{jax.process_index()}")
     try:
         wrong = dataclasses.replace(cases()["chains"], steps=30 + jax.process_index())
         run(wrong, spanning({"draws": 2}))

@@ -63,6 +63,11 @@ def test_eight_devices_give_the_answer_of_one_and_compile_once(forced, name):
     assert found["ordinary"]
 
 
+def test_the_autopilot_gives_the_same_certified_fit(forced):
+    assert forced["fit"]["passed"]
+    assert forced["fit"]["difference"] < TOLERANCE
+
+
 def test_rows_factors_and_chains_lie_in_equal_parts(forced):
     layout = forced["layout"]
     filled = layout["whole"] // 203 * 208  # 203 rows filled up to 26 a device
@@ -91,7 +96,7 @@ def test_a_mesh_that_does_not_fit_is_refused_before_anything_is_compiled(forced,
     assert forced["errors"]["compiled"] == "0"
 
 
-@pytest.mark.parametrize("name", PAIR)
+@pytest.mark.parametrize("name", [*PAIR, "fit"])
 def test_two_processes_give_the_answer_of_one_device_and_the_same_to_each(pair, name):
     for found in pair:
         assert found[name]["difference"] < TOLERANCE
