@@ -76,6 +76,12 @@ def test_rows_factors_and_chains_lie_in_equal_parts(forced):
         assert layout[name] == [layout[f"whole {name}"] // 8] * 8
 
 
+def test_a_step_sends_what_the_cost_model_says(forced):
+    """Values and gradients of 8 draws of 8 unknowns; M^2 + M + 1 numbers and 24 rows of 3, nothing of M x B."""
+    assert forced["sent"]["gradient"] == [["all-reduce", 8 * (8 * 8 + 8)]]
+    assert sorted(forced["sent"]["sparse process"]) == [["all-reduce", 8 * 24 * 3], ["all-reduce", 8 * (64 + 8 + 1)]]
+
+
 def test_a_fit_had_over_a_mesh_is_saved_as_any_other(forced):
     assert forced["saved"] < TOLERANCE
 
@@ -107,6 +113,13 @@ def test_two_processes_give_the_answer_of_one_device_and_the_same_to_each(pair, 
 def test_of_two_processes_the_first_alone_writes(pair, folder):
     assert (folder / "pair0" / "fit.json").exists()
     assert not (folder / "pair1").exists()
+
+
+def test_two_processes_go_on_from_a_checkpoint_that_the_first_alone_sees(pair):
+    for rank, found in enumerate(pair):
+        assert found["resumed"]["steps"] == [10, 30]
+        assert found["resumed"]["difference"] < TOLERANCE
+        assert found["resumed"]["folder"] == (rank == 0)
 
 
 def test_processes_that_ask_for_different_runs_are_told_so(pair):

@@ -14,6 +14,7 @@ from jensen._run.chunk import advance, begin, one_step
 from jensen._run.devices import devices_of
 from jensen._run.progress import make as make_progress
 from jensen._run.stop import Plateau, diverged
+from jensen._run.together import from_first
 from jensen.core import (
     Algorithm,
     Clock,
@@ -83,7 +84,7 @@ def drive(
     folder = None if checkpoint is None else Path(checkpoint)
     mark = "" if folder is None else checkpoints.fingerprint(algorithm, target, key)
     if folder is not None:
-        saved = checkpoints.load(folder, mark)
+        saved = from_first(devices, lambda: checkpoints.load(folder, mark))
         if saved is not None:
             work.resume(saved, _step_shapes(algorithm, state, exact, key), exact)
     bar, first = make_progress(type(algorithm).__name__, progress if devices.writes else False), work.t

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jensen._numerics.newton import Climb, ended, newton_step, start_climb
-from jensen.core import Check, Compiled, PRNGKey
+from jensen.core import Check, Compiled, PRNGKey, spread
 from jensen.families import Augmented
 
 MAX_DIMENSION = 200  # Hessians of more coordinates are too dear for a check
@@ -58,7 +58,7 @@ def search(key: PRNGKey, target: Any, num_starts: int = NUM_STARTS) -> Modes:
     """
     draws = jax.vmap(target.start)(jax.random.split(key, num_starts))
     widths = jnp.where(jnp.arange(num_starts) % 2 == 0, 1.0, WIDE)
-    climbs = jax.vmap(start_climb)((draws * widths[:, None]).astype(draws.dtype))
+    climbs = jax.vmap(start_climb)(spread((draws * widths[:, None]).astype(draws.dtype)))
     decrements = jnp.full(num_starts, jnp.inf, draws.dtype)
 
     def go_on(carry: Any) -> Bool[Array, ""]:
