@@ -140,25 +140,39 @@ class Machine:
     link: float
     latency: float
 
-    def seconds(self, flops: float, read: float, sent: float, collectives: int, devices: int | None = None) -> float:
-        """Of a step: the slower of arithmetic and memory, shared equally, and ring all-reduces of `sent` bytes."""
+    def seconds(self, step: "Step", devices: int | None = None) -> float:
+        """Of a step: arithmetic or memory, whichever is slower, shared equally; what all do; ring all-reduces."""
         p = self.devices if devices is None else devices
-        computed = max(flops / self.flops, read / self.memory) / p
-        return computed + (0.0 if p == 1 else collectives * self.latency + 2 * (p - 1) / p * sent / self.link)
+        computed = max(step.flops / self.flops, step.read / self.memory) / p + step.whole / self.flops
+        return computed + (0.0 if p == 1 else step.collectives * self.latency + 2 * (p - 1) / p * step.sent / self.link)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What a step does: operations that are shared, bytes it reads, bytes sent, collectives, operations that all do."""
+
+    flops: float
+    read: float
+    sent: float
+    collectives: int
+    whole: float = 0.0
 
 
 MACHINES = {  # single precision; an H200 by its maker's data sheet, delays of NCCL as commonly measured
     "8 GPUs (NVLink)": Machine(8, 60e12, 4.8e12, 450e9, 15e-6),
     "64 hosts of 8 GPUs (400 Gb/s a GPU)": Machine(512, 60e12, 4.8e12, 50e9, 60e-6),
 }
-# (flops, bytes read, bytes sent, collectives) of a step, single precision, by the table of docs/scaling.md
-EXAMPLES = {
-    "regression, 10^8 rows of 100, 16 draws": (4 * 16 * 1e8 * 100, 2 * 4e10, 4 * 16 * 101, 1),
-    "regression, 10^6 rows of 100, 16 draws": (4 * 16 * 1e6 * 100, 2 * 4e8, 4 * 16 * 101, 1),
-    "sparse process, 1,000 points, 65,536 rows": (4 * 65536 * 1e6, 3 * 4 * 65536 * 1e3, 4 * (1e6 + 2 * 6.5e7), 5),
-    "autoencoder, 5 million numbers, 65,536 rows": (6 * 5e6 * 65536, 8 * 4 * 5e6, 4 * (5e6 + 65536 * 784), 3),
-    "SMC, 10^6 particles of 100, 40 gradients of 10^5 rows": (4 * 40 * 1e6 * 1e7, 40 * 4e9, 4 * 1e6 * 201, 120),
-    "NUTS, 512 chains, 100 leapfrogs of 10^6 rows of 100": (4 * 512 * 100 * 1e8, 200 * 4e8, 4 * 300, 204),
+EXAMPLES = {  # single precision, by the table of docs/scaling.md
+    "regression, 10^8 rows of 100, 16 draws": Step(4 * 16 * 1e8 * 100, 2 * 4e10, 4 * 16 * 101, 1),
+    "regression, 10^6 rows of 100, 16 draws": Step(4 * 16 * 1e6 * 100, 2 * 4e8, 4 * 16 * 101, 1),
+    "sparse process, 1,000 points, 65,536 rows of 10": Step(
+        4 * 65536 * 1e6, 4 * 4 * 65536 * 1e3, 4 * (1e6 + 65536 * 15), 5, 3e9
+    ),
+    "autoencoder, 5 million numbers, 65,536 rows of 784": Step(
+        6 * 5e6 * 65536, 8 * 4 * 5e6, 4 * (5e6 + 65536 * 784), 4
+    ),
+    "SMC, 10^6 particles of 100, 40 gradients of 10^5 rows": Step(4 * 40 * 1e6 * 1e7, 40 * 4e9, 4 * 1e6 * 201, 117),
+    "NUTS, 512 chains, 100 leapfrogs of 10^6 rows of 100": Step(4 * 512 * 100 * 1e8, 200 * 4e8, 4 * 300, 204),
 }
 
 
@@ -166,9 +180,8 @@ def predicted() -> dict[str, Any]:
     """Seconds of a step and efficiency on machines that are not here."""
     found: dict[str, Any] = {}
     for name, machine in MACHINES.items():
-        for example, (flops, read, sent_bytes, count) in EXAMPLES.items():
-            one = machine.seconds(flops, read, sent_bytes, count, 1)
-            many = machine.seconds(flops, read, sent_bytes, count)
+        for example, step in EXAMPLES.items():
+            one, many = machine.seconds(step, 1), machine.seconds(step)
             efficiency = one / (machine.devices * many)
             found.setdefault(example, {})[name] = {"one_s": one, "s": many, "efficiency": round(efficiency, 3)}
     return found

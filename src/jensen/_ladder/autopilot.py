@@ -10,15 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jensen._ladder.ahead import prepare
 from jensen._ladder.judging import judge, pooled, with_bound
 from jensen._ladder.rungs import LADDER
 from jensen._ladder.state import Ascent, Rung
 from jensen._run import Outcome, drive
-from jensen._run.devices import devices_of
+from jensen._run.devices import OneDevice, devices_of
 from jensen.algorithms import Laplace
 from jensen.certificate import Modes, modes_of, search
 from jensen.certificate.modes import MAX_DIMENSION
-from jensen.core import Fit, InputError, PRNGKey, StopCode, Target, check_key, stream
+from jensen.core import Fit, InputError, PRNGKey, StopCode, Target, at_step, check_key, stream
 from jensen.core.random import RESTART, SEARCH
 from jensen.targets.wrappers.enumerated import enumerated
 
@@ -70,15 +71,17 @@ def fit(
         algorithm = rung.make(ascent)
         if algorithm is None:
             continue
-        rung_key = jax.random.fold_in(stream(key, RESTART), i)
+        rung_key = at_step(stream(key, RESTART), i)
         limit = None if left is None else max(left, 1e-3)
         try:
+            if isinstance(devices, OneDevice):
+                prepare(algorithm, target, rung_key, ascent.start)
             outcome = pooled(
                 [
                     drive(
                         algorithm,
                         target,
-                        key=jax.random.fold_in(rung_key, r),
+                        key=at_step(rung_key, r),
                         steps=rung.steps,
                         start=ascent.start,
                         time_limit=limit,
@@ -93,6 +96,7 @@ def fit(
                 if ascent.modes is None and target.space.dimension <= MAX_DIMENSION:
                     ascent = dataclasses.replace(ascent, modes=_modes(outcome, seen, key))
                 attempt = judge(outcome, seen, rung_key, ascent.modes)
+            attempt = dataclasses.replace(attempt, posterior=devices.local(attempt.posterior))
         except KeyboardInterrupt:  # while compiling or certifying; within a run the loop keeps the state
             if not ascent.tried:
                 raise
@@ -131,7 +135,7 @@ def about(key: PRNGKey, target: Target) -> dict[str, Any]:
     """Plain data on how to make a fit again: versions, the key, the target's dimension and a hash of its data."""
     from importlib.metadata import version
 
-    from jensen._run.checkpoint import fingerprint
+    from jensen._run.identity import data_digest
 
     return {
         "versions": {name: version(name) for name in ("jensen", "jax", "numpyro", "equinox", "blackjax")}
@@ -139,6 +143,6 @@ def about(key: PRNGKey, target: Target) -> dict[str, Any]:
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "dimension": target.space.dimension,
         "target": type(target).__name__,
-        "data_sha256": fingerprint(None, target, key),
+        "data_sha256": data_digest(target),
         "precision": str(jnp.result_type(float)),
     }

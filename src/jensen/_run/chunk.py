@@ -14,6 +14,8 @@ from jensen.core import (
     Algorithm,
     Clock,
     Compiled,
+    Fed,
+    Form,
     Noisy,
     NoisyInOrder,
     PointPosterior,
@@ -35,6 +37,12 @@ TRIES = 8  # rounds of it
 @partial(Compiled, gather=False)
 def begin(algorithm: Algorithm, target: Any, key: PRNGKey, start: Any) -> tuple[Any, Bool[Array, ""], Any]:
     """(first state, whether a point of finite density was found, that point or None)."""
+    return first(algorithm, target, key, start)
+
+
+@eqx.filter_jit
+def first(algorithm: Algorithm, target: Any, key: PRNGKey, start: Any) -> tuple[Any, Bool[Array, ""], Any]:
+    """What `begin` does, jitted so that its trace is shared with an inference of shapes."""
     exact = exact_of(whole(target))
     ok, point = jnp.asarray(True), None
     if start is None:
@@ -101,7 +109,14 @@ def advance(
     return eqx.combine(arrays, rest), *gathered((taken, code, records))
 
 
+def program(algorithm: Algorithm, target: Any) -> Form:
+    """The form of `advance` for a run: in haste where its work is brief and the target's density light."""
+    return advance.form(target, algorithm) if algorithm.brief else advance.full
+
+
 def _realised(target: Any, batches: PRNGKey, t: Int[Array, ""]) -> Target:
+    if isinstance(target, Fed):
+        return target.fed_at(batches, t)
     if not isinstance(target, Noisy):
         return target
     in_order = isinstance(target, NoisyInOrder)

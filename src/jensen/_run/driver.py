@@ -1,5 +1,6 @@
 """The driver of a run: chunk after chunk, with limits, the plateau rule, the guard, progress and checkpoints."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jensen._run import checkpoint as checkpoints
-from jensen._run.chunk import advance, begin, one_step
-from jensen._run.devices import devices_of
+from jensen._run.ahead import DEFAULT_CHUNK, bounds, prepare
+from jensen._run.checkpoint import Checkpoints, Saved
+from jensen._run.chunk import begin, one_step, program
+from jensen._run.devices import OneDevice, devices_of
+from jensen._run.identity import identity
 from jensen._run.progress import make as make_progress
+from jensen._run.signals import watched
 from jensen._run.stop import Plateau, diverged
 from jensen._run.together import from_first
 from jensen.core import (
@@ -20,18 +24,20 @@ from jensen.core import (
     Clock,
     History,
     InputError,
-    Noisy,
     NonFiniteDensity,
     Posterior,
     PRNGKey,
     Run,
     StopCode,
+    StorageError,
+    Streams,
+    beginning,
     check_needs,
+    stream,
 )
-from jensen.core.random import check_key
+from jensen.core.random import BATCH, check_key
 
 MAX_RETRIES = 5
-DEFAULT_CHUNK = 100
 WINDOW = 100  # steps between looks of the guard and the plateau rule: fixed, so that chunk length changes nothing
 
 
@@ -62,52 +68,75 @@ def drive(
     began = time.perf_counter()
     _check(algorithm, target, key, steps, time_limit, chunk)
     total = algorithm.default_steps if steps is None else steps
-    exact = target.exact if isinstance(target, Noisy) else target
+    exact = beginning(target)
     if start is not None and start.space.dimension != exact.space.dimension:
         raise InputError(
             f"start has {start.space.dimension} unconstrained coordinates, the target has {exact.space.dimension}: "
             "start from a posterior of the same model"
         )
+    streams = isinstance(target, Streams)
     devices = devices_of(mesh, algorithm, target)
+    if streams and not isinstance(devices, OneDevice):
+        raise InputError("Rows that are read from disk are not shared over a mesh: leave out mesh=, or load the rows")
     devices.agree(key, algorithm, target, start, total)
     placed, placed_key = devices.target(target), devices.same(key)
-    with devices.use():
-        state, found, point = begin(devices.same(algorithm), placed, placed_key, devices.same(start))
-    if not bool(found):
-        reason = exact.diagnose(devices.local(point))
-        raise NonFiniteDensity(
-            "The log density is NaN or infinite at every starting point tried (64 draws of target.start). "
-            + (f"There, {reason}. " if reason else "")
-            + "Check data and priors (a zero scale, the log of a negative number, data outside a likelihood's support)"
-        )
-    work = _Work(algorithm, state, total, devices)
-    folder = None if checkpoint is None else Path(checkpoint)
-    mark = "" if folder is None else checkpoints.fingerprint(algorithm, target, key)
-    if folder is not None:
-        saved = from_first(devices, lambda: checkpoints.load(folder, mark))
+    if isinstance(devices, OneDevice):
+        prepare(algorithm, exact if streams else target, key, start, chunk)
+    which = {} if checkpoint is None else identity(algorithm, target, key, steps=total, plateau=plateau, start=start)
+    opened = contextlib.nullcontext() if checkpoint is None else Checkpoints(Path(checkpoint), which, devices.writes)
+    with opened as store, watched() as watch:
+        saved = from_first(devices, store.load) if store else None
+        with devices.use():
+            model = exact if streams else placed
+            state, found, point = begin(devices.same(algorithm), model, placed_key, devices.same(start))
+        if not bool(found):
+            raise _nowhere(exact, devices.local(point))
+        work = _Work(algorithm, state, total, devices)
         if saved is not None:
-            work.resume(saved, _step_shapes(algorithm, state, exact, key), exact)
-    bar, first = make_progress(type(algorithm).__name__, progress if devices.writes else False), work.t
-    try:
-        while work.stop is StopCode.CONTINUE:
-            if work.t >= work.total:
-                work.stop = StopCode.PLATEAU if work.settling else StopCode.STEPS
-                break
-            if time_limit is not None and devices.first(time.perf_counter() - began > time_limit):
-                work.stop = StopCode.TIME
-                break
-            with devices.use():
-                work.chunk(placed, placed_key, chunk)
-            if work.stop is StopCode.CONTINUE and plateau is not None and not work.settling:
-                work.settle(plateau)
-            bar.update(work.t, work.total, work.words() + _throughput(target, work.t - first, began))
-            if folder is not None:
-                work.save(folder, mark)
-    except KeyboardInterrupt:
-        work.stop = StopCode.INTERRUPTED
-    finally:
-        bar.close()
-    return work.outcome(exact.space, time.perf_counter() - began)
+            work.resume(saved, _step_shapes(algorithm, work.state, exact, key), exact)
+        devices.first(True)  # all processes have read before the first one writes
+        if store:
+            work.notes += store.notes
+            work.save(store, began)  # before the first step too: a place that cannot be written to is found out now
+        bar, first = make_progress(type(algorithm).__name__, progress if devices.writes else False), work.t
+        try:
+            while work.stop is StopCode.CONTINUE:
+                if work.t >= work.total:
+                    work.stop = StopCode.PLATEAU if work.settling else StopCode.STEPS
+                    break
+                if time_limit is not None and devices.first(time.perf_counter() - began > time_limit):
+                    work.stop = StopCode.TIME
+                    break
+                if devices.first(watch.asked):
+                    work.stop = StopCode.TERMINATED
+                    break
+                with devices.use():
+                    work.chunk(placed, placed_key, chunk)
+                if work.stop is StopCode.CONTINUE and plateau is not None and not work.settling:
+                    work.settle(plateau)
+                bar.update(work.t, work.total, work.words() + _throughput(target, work.t - first, began))
+                if store:
+                    work.save(store, began)
+        except KeyboardInterrupt:
+            work.stop = StopCode.INTERRUPTED
+        except StorageError as error:
+            # of several processes the others do not come to gather it
+            error.kept = None if devices.several else work.outcome(exact.space, began)
+            raise
+        finally:
+            bar.close()
+            if streams:
+                target.rest()
+    return work.outcome(exact.space, began)
+
+
+def _nowhere(exact: Any, point: Any) -> NonFiniteDensity:
+    reason = exact.diagnose(point)
+    return NonFiniteDensity(
+        "The log density is NaN or infinite at every starting point tried (64 draws of target.start). "
+        + (f"There, {reason}. " if reason else "")
+        + "Check data and priors (a zero scale, the log of a negative number, data outside a likelihood's support)"
+    )
 
 
 def _throughput(target: Any, steps: int, began: float) -> str:
@@ -141,27 +170,32 @@ class _Work:
     """The moving parts of one run: mutable, private to the driver."""
 
     def __init__(self, algorithm: Algorithm, state: Any, total: int, devices: Any):
-        self.algorithm, self.state, self.total, self.asked = algorithm, state, total, total
-        self.devices = devices
+        self.algorithm, self.state, self.total, self.devices = algorithm, state, total, devices
         self.t, self.retries, self.settling = 0, 0, False
         self.stop = StopCode.CONTINUE
         self.notes: list[str] = []
         self.records: list[Any] = []
         self.best: tuple[np.ndarray, Any, int] | None = None
+        self.seconds = 0.0  # of the runs that this one goes on from
 
     def chunk(self, target: Any, key: PRNGKey, size: int) -> None:
         """Advance to the next multiple of `size` or of the window, record, and guard."""
-        until = min(self.t + size, (self.t // WINDOW + 1) * WINDOW, self.total)
-        bounds = jax.device_put(tuple(np.int32(n) for n in (self.t, until, self.total)))
-        algorithm, start, end, total = self.devices.same((self.algorithm, *bounds))
-        go = advance.form(target, self.algorithm) if self.algorithm.brief else advance.full
+        if isinstance(target, Streams):
+            size = min(size, target.feed_length)
+        until = self._until(self.t, size)
+        if isinstance(target, Streams):
+            following = self._until(until, size) - until
+            target = target.feed(stream(key, BATCH), self.t, until, size, following)
+        algorithm, start, end, total = self.devices.same((self.algorithm, *bounds(self.t, until, self.total)))
+        go = program(self.algorithm, target)
         state, taken, code, records = go(algorithm, target, self.state, key, (start, end, total), size)
         code = StopCode(int(code))
         if code is StopCode.NON_FINITE:  # back to the last finite state: the same steps without the one that failed
             state = go(algorithm, target, self.state, key, (start, start + taken, total), size)[0]
         taken = int(taken)
+        records = jax.tree.map(lambda r: np.asarray(r)[:taken], records)
         self.state, self.t = state, self.t + taken
-        self.records.append(jax.tree.map(lambda r: np.asarray(r)[:taken], records))
+        self.records.append(records)
         if code is StopCode.NON_FINITE:
             self._retry(StopCode.NON_FINITE, f"NaN or infinity at step {self.t}")
         elif code is not StopCode.CONTINUE:
@@ -169,8 +203,12 @@ class _Work:
         elif self.t % WINDOW == 0:
             self._guard()
 
+    def _until(self, t: int, size: int) -> int:
+        """Where a chunk that begins at t ends."""
+        return min(t + size, (t // WINDOW + 1) * WINDOW, self.total)
+
     def _guard(self) -> None:
-        window = self.objective()[-WINDOW:]
+        window = self._last(WINDOW)
         if not np.any(np.isfinite(window)):
             return
         if self.best is None or np.nanmedian(window) < np.nanmedian(self.best[0]):
@@ -180,6 +218,16 @@ class _Work:
             self._retry(
                 StopCode.DIVERGED, f"objective diverged by step {self.t}, went back to the state of step {self.best[2]}"
             )
+
+    def _last(self, count: int) -> np.ndarray:
+        """The last `count` objectives, or all if there are fewer: looked up from the end, however long the run is."""
+        parts, left = [], count
+        for block in reversed(self.records):
+            parts.append(block.objective[max(0, len(block.objective) - left) :])
+            left -= len(parts[-1])
+            if left <= 0:
+                break
+        return np.concatenate(parts[::-1]) if parts else np.zeros(0)
 
     def objective(self) -> np.ndarray:
         """Objectives of all steps so far, shape (t,)."""
@@ -215,40 +263,38 @@ class _Work:
     def _joined(self) -> Any:
         return jax.tree.map(lambda *parts: np.concatenate(parts), *self.records) if self.records else None
 
-    def save(self, folder: Path, mark: str) -> None:
+    def save(self, store: Checkpoints, began: float) -> None:
+        """Save all that a resumed run needs; what was recorded before the last save is not written again."""
         state, best = self.devices.local((self.state, None if self.best is None else self.best[1]))
-        if not self.devices.writes:
-            return
-        trees = {"state": state, "algorithm": self.algorithm, "records": self._joined()}
+        trees = {"state": state, "algorithm": self.algorithm}
         if self.best is not None:
             trees |= {"best_objective": self.best[0], "best": best}
         plain = ("t", "total", "retries", "settling", "notes")
         meta = {name: getattr(self, name) for name in plain} | {
             "stop": int(self.stop),
             "best_t": self.best[2] if self.best else -1,
+            "seconds": self.seconds + time.perf_counter() - began,
         }
-        checkpoints.save(folder, mark, trees, meta | {"asked": self.asked})
+        store.save(trees, meta, self.records)
 
-    def resume(self, saved: checkpoints.Saved, step_shapes: Any, target: Any) -> None:
+    def resume(self, saved: Saved, step_shapes: Any, target: Any) -> None:
         """Take up the work where the checkpoint left it."""
-        meta = saved.meta
-        if meta["asked"] != self.asked:
-            raise InputError(
-                f"The checkpoint is of a run of {meta['asked']} steps, {self.asked} were asked for: use the same number"
-            )
-        for name in ("t", "total", "retries", "settling", "notes"):
-            setattr(self, name, meta[name])
-        fresh = self.state
-        self.state = self.devices.state(saved.fill("state", fresh), self.algorithm, target)
-        self.algorithm = saved.fill("algorithm", self.algorithm)
-        self.stop = StopCode(meta["stop"])
-        self.records = [jax.tree.unflatten(jax.tree.structure(step_shapes), saved.arrays("records"))]
-        if meta["best_t"] >= 0:
-            best = self.devices.state(saved.fill("best", fresh), self.algorithm, target)
-            self.best = (saved.arrays("best_objective")[0], best, meta["best_t"])
+        meta, fresh = saved.meta, self.state
+        try:
+            for name in ("t", "total", "retries", "settling", "notes", "seconds"):
+                setattr(self, name, meta[name])
+            self.stop = StopCode(meta["stop"])
+            self.state = self.devices.state(saved.fill("state", fresh), self.algorithm, target)
+            self.algorithm = saved.fill("algorithm", self.algorithm)
+            self.records = [jax.tree.unflatten(jax.tree.structure(step_shapes), block) for block in saved.records]
+            if meta["best_t"] >= 0:
+                best = self.devices.state(saved.fill("best", fresh), self.algorithm, target)
+                self.best = (saved.arrays("best_objective")[0], best, meta["best_t"])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise StorageError(f"The checkpoint is not one of this run ({type(error).__name__}: {error})") from error
 
-    def outcome(self, space: Any, seconds: float) -> Outcome:
-        records = self._joined()
+    def outcome(self, space: Any, began: float) -> Outcome:
+        records, seconds = self._joined(), self.seconds + time.perf_counter() - began
         if records is None:
             draws, history = None, History(np.zeros(0), np.zeros(0), {})
         else:

@@ -7,7 +7,7 @@ from typing import Any
 from jensen._run.devices import devices_of
 from jensen._run.driver import DEFAULT_CHUNK, drive
 from jensen._run.stop import Plateau
-from jensen.core import Fit, Posterior, check_needs, stream
+from jensen.core import Fit, Posterior, StopCode, StorageError, check_needs, stream
 from jensen.core.random import CERTIFY
 
 
@@ -38,7 +38,9 @@ def run(
         plateau: stop (or cool down) when the noisy objective surely no longer improves; see `Plateau`.
         time_limit: seconds, looked at between chunks.
         chunk: steps a compiled call; one call must hold `chunk` records in memory.
-        checkpoint: a folder; the run is saved there after each chunk and resumed from there.
+        checkpoint: a folder; the run is saved there after each chunk, and the same call goes on from there, with the
+            same result bit for bit. The two newest checkpoints are kept; a damaged one is found out by its checksum,
+            and the run goes on from the one before, with a warning and a note. One run a folder.
         progress: show a bar; only on a terminal where None.
         certify: compute the certificate, from draws that the run has not seen.
         mesh: devices to share the work: a `jax.sharding.Mesh`, "all" for those of this process, one device where None.
@@ -50,31 +52,40 @@ def run(
             call and has the same result; the first one alone reads and writes checkpoints.
 
     Returns:
-        A `Fit` with the posterior, the certificate (None if not asked for) and the one run.
+        A `Fit` with the posterior, the certificate (None if not asked for) and the one run. Ctrl-C ends the run and
+        hands back what there is, certified; so does SIGTERM once the chunk is finished and saved, with
+        `StopCode.TERMINATED` and no certificate, since who sends it does not wait.
 
     Raises:
         InputError: for settings or a start that do not fit.
         MissingCapability: if the target lacks what the algorithm needs.
         NonFiniteDensity: if the log density is not finite at any start.
         ProcessLost: if another process of a run over several has ended.
-        StorageError: if the checkpoint cannot be written or belongs to another run.
+        StorageError: if the checkpoint cannot be written (the error's `kept` is then the fit so far, not certified, and
+            the last checkpoint is whole), is of another run (the message names what differs: data, settings, key,
+            versions, code), is damaged in both copies, or if another run is at work in its folder.
     """
     check_needs(algorithm, target)
     devices = devices_of(mesh, algorithm, target)
-    outcome = drive(
-        algorithm,
-        target,
-        key=key,
-        steps=steps,
-        start=start,
-        plateau=plateau,
-        time_limit=time_limit,
-        chunk=chunk,
-        checkpoint=checkpoint,
-        progress=progress,
-        mesh=devices,
-    )
-    if not certify:
+    try:
+        outcome = drive(
+            algorithm,
+            target,
+            key=key,
+            steps=steps,
+            start=start,
+            plateau=plateau,
+            time_limit=time_limit,
+            chunk=chunk,
+            checkpoint=checkpoint,
+            progress=progress,
+            mesh=devices,
+        )
+    except StorageError as error:
+        if error.kept is not None:
+            error.kept = Fit(error.kept.posterior, None, (error.kept.run,), shared=devices.several)
+        raise
+    if not certify or outcome.run.stop is StopCode.TERMINATED:
         return Fit(outcome.posterior, None, (outcome.run,), shared=devices.several)
     from jensen.certificate import certify as certify_posterior
 

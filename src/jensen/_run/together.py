@@ -1,7 +1,5 @@
 """One checkpoint for several processes: the first one reads it and tells the others."""
 
-import io
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +7,7 @@ import numpy as np
 
 from jensen._run.checkpoint import Saved
 from jensen.core import StorageError
-from jensen.core.files import pack_arrays
+from jensen.core.sealed import seal, unseal
 
 NOTHING, FOUND, FAILED = range(3)
 
@@ -48,12 +46,14 @@ def _told(value: np.ndarray) -> np.ndarray:
 
 
 def _pack(saved: Saved) -> bytes:
-    header = np.frombuffer(json.dumps(saved.meta).encode(), np.uint8)
-    return pack_arrays({**{f"of {name}": a for name, a in saved.named.items()}, "meta": header})
+    """Its plain data, its arrays, and its blocks of records, under a checksum."""
+    arrays = {f"of {name}": a for name, a in saved.named.items()}
+    arrays |= {f"{b} {i}": a for b, block in enumerate(saved.records) for i, a in enumerate(block)}
+    return b"".join(seal({"meta": saved.meta, "blocks": [len(block) for block in saved.records]}, arrays))
 
 
 def _unpack(data: bytes) -> Saved:
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    meta = json.loads(arrays.pop("meta").tobytes().decode())
-    return Saved(meta, {name.removeprefix("of "): a for name, a in arrays.items()})
+    header, arrays, _ = unseal(data, "the checkpoint of the first process")
+    named = {name.removeprefix("of "): a for name, a in arrays.items() if name.startswith("of ")}
+    records = [[arrays[f"{b} {i}"] for i in range(n)] for b, n in enumerate(header["blocks"])]
+    return Saved(header["meta"], named, records)

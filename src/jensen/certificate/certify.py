@@ -23,6 +23,7 @@ from jensen.certificate.modes import (
     proper_check,
     search,
 )
+from jensen.certificate.streamed import certify_modes, weigh_by_pass
 from jensen.certificate.weights import NUM_DRAWS, Weights, weigh, weight_checks
 from jensen.core import (
     Certificate,
@@ -30,6 +31,7 @@ from jensen.core import (
     Compiled,
     DensityPosterior,
     DrawsPosterior,
+    InPasses,
     InputError,
     PointPosterior,
     Posterior,
@@ -60,6 +62,9 @@ def certify(
     check sees a mode that neither draws nor climbs come near: `Certificate.blind_to` says so for each
     check that ran.
 
+    Rows on disk (`targets.Streamed`): one pass over all rows for all draws; climbs see some thousand of the rows, and
+    what they find elsewhere is followed on all of them.
+
     Args:
         posterior: what is to be certified.
         target: the exact target that it approximates.
@@ -84,6 +89,8 @@ def certify(
         return Certificate((_point_check(),))
     if any(target.space.discrete):
         return _certify_discrete(posterior, target, key, num_draws)
+    if isinstance(target, InPasses):
+        return _certify_in_passes(posterior, target, key, num_draws)
     if modes is None and d <= MAX_DIMENSION:
         modes = search(stream(key, SEARCH), target)
     return _checked(posterior, target, key, modes, num_draws)
@@ -104,6 +111,19 @@ def _checked(posterior: Posterior, target: Any, key: Any, modes: Modes | None, n
             if posterior.independent:
                 parts.append(Certificate((proper_check(modes),)))
         return merge(parts)
+    return Certificate(())
+
+
+def _certify_in_passes(posterior: Posterior, target: Any, key: Any, num_draws: int) -> Certificate:
+    """The same checks where the rows are on disk: a pass for all draws, and modes as `certify_modes` can find them."""
+    if isinstance(posterior, DensityPosterior | WeightedPosterior):
+        q = posterior.q if isinstance(posterior, DensityPosterior) else posterior.proposal
+        if q is None:
+            return Certificate(())
+        weights = weigh_by_pass(key, q, target, num_draws)
+        return merge([certify_weights(posterior, weights, q, None), certify_modes(key, posterior, target, weights)])
+    if isinstance(posterior, DrawsPosterior):
+        return merge([chain_checks(posterior), certify_modes(key, posterior, target, None)])
     return Certificate(())
 
 

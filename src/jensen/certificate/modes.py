@@ -58,8 +58,14 @@ def search(key: PRNGKey, target: Any, num_starts: int = NUM_STARTS) -> Modes:
     """
     draws = jax.vmap(target.start)(jax.random.split(key, num_starts))
     widths = jnp.where(jnp.arange(num_starts) % 2 == 0, 1.0, WIDE)
-    climbs = jax.vmap(start_climb)(spread((draws * widths[:, None]).astype(draws.dtype)))
-    decrements = jnp.full(num_starts, jnp.inf, draws.dtype)
+    return climb(target, (draws * widths[:, None]).astype(draws.dtype))
+
+
+@Compiled
+def climb(target: Any, starts: Float[Array, "k d"]) -> Modes:
+    """Damped Newton from these starts."""
+    climbs = jax.vmap(start_climb)(spread(starts))
+    decrements = jnp.full(starts.shape[0], jnp.inf, starts.dtype)
 
     def go_on(carry: Any) -> Bool[Array, ""]:
         i, climbs, decrements = carry

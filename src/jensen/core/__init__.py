@@ -3,7 +3,7 @@
 from jensen.core.algorithm import Algorithm, Clock, Step, StopCode, make_step
 from jensen.core.batching import in_batches
 from jensen.core.certificate import Certificate, Check, merge
-from jensen.core.compiled import Compiled
+from jensen.core.compiled import Compiled, Form
 from jensen.core.errors import (
     InputError,
     JensenError,
@@ -30,7 +30,20 @@ from jensen.core.result import Fit, History, Run
 from jensen.core.sites import GaussianPrior, LatentGaussian, Marginals, Sites, divergence, no_sites
 from jensen.core.space import Program, Space, Variable, real_space
 from jensen.core.support import Support, integer, interval, positive, real
-from jensen.core.target import Locals, LogDensity, Noisy, NoisyInOrder, Rows, Target, check_needs, finite_starts
+from jensen.core.target import (
+    Fed,
+    InPasses,
+    Locals,
+    LogDensity,
+    Noisy,
+    NoisyInOrder,
+    Rows,
+    Streams,
+    Target,
+    beginning,
+    check_needs,
+    finite_starts,
+)
 
 __all__ = [
     "Algorithm",
@@ -44,10 +57,13 @@ __all__ = [
     "DrawsPosterior",
     "Estimate",
     "Family",
+    "Fed",
     "Fit",
+    "Form",
     "GaussianPrior",
     "GradientEstimator",
     "History",
+    "InPasses",
     "InputError",
     "JensenError",
     "LatentGaussian",
@@ -73,6 +89,7 @@ __all__ = [
     "Step",
     "StopCode",
     "StorageError",
+    "Streams",
     "Support",
     "Target",
     "UnknownName",
@@ -80,6 +97,7 @@ __all__ = [
     "WeightedPosterior",
     "as_scalar",
     "at_step",
+    "beginning",
     "by_columns",
     "check_key",
     "check_needs",

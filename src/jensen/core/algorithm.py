@@ -27,6 +27,7 @@ class StopCode(enum.IntEnum):
     TIME = 7
     PLATEAU = 8
     INTERRUPTED = 9
+    TERMINATED = 10
 
     @property
     def words(self) -> str:
@@ -46,6 +47,7 @@ _WORDS = {
     StopCode.TIME: "the time limit was reached",
     StopCode.PLATEAU: "the objective no longer improved beyond its noise",
     StopCode.INTERRUPTED: "interrupted from the keyboard; the state so far was kept",
+    StopCode.TERMINATED: "stopped by SIGTERM; the state so far was kept",
 }
 
 

@@ -117,6 +117,54 @@ class NoisyInOrder(Noisy, Protocol):
     def realise_at(self, stream: PRNGKey, t: Int[Array, ""]) -> Target: ...
 
 
+@runtime_checkable
+class Fed(Protocol):
+    """Offers `fed_at(stream, t)`: the target of step t, from what was read beforehand for some steps around t."""
+
+    def fed_at(self, stream: PRNGKey, t: Int[Array, ""]) -> Target: ...
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A noisy target that is not in memory: the loop asks it to `feed` the steps of a chunk before it runs them.
+
+    `feed_length`: at most so many at a time. `first`: the target through some rows, which stands for the exact one
+    where a run begins. `rest()`: nothing more will be asked for.
+    """
+
+    feed_length: int
+
+    @property
+    def first(self) -> Target: ...
+
+    def feed(self, stream: PRNGKey, t: int, until: int, size: int, then: int = 0) -> Fed: ...
+
+    def rest(self) -> None: ...
+
+
+@runtime_checkable
+class InPasses(Protocol):
+    """The exact density of rows that are not in memory, had on the host by passes over all of them and never traced.
+
+    `log_densities(z)`: at n points; `curvatures(z)`: gradients and Hessians too. `some`: the target through some rows,
+    in memory, with their log likelihood scaled to all.
+    """
+
+    @property
+    def some(self) -> Target: ...
+
+    def log_densities(self, z: Any) -> Any: ...
+
+    def curvatures(self, z: Any) -> Any: ...
+
+
+def beginning(target: Any) -> Any:
+    """The target that an algorithm's first state is made from: the exact one, or what there is of it in memory."""
+    if isinstance(target, Streams):
+        return target.first
+    return target.exact if isinstance(target, Noisy) else target
+
+
 def check_needs(algorithm: Any, target: Any) -> None:
     """Refuse at the door a target that lacks what `algorithm` needs. Raises `MissingCapability`."""
     needs = algorithm.needs if isinstance(algorithm.needs, tuple) else (algorithm.needs,)
@@ -126,7 +174,7 @@ def check_needs(algorithm: Any, target: Any) -> None:
                 f"{type(algorithm).__name__} needs the exact log density, and {type(target).__name__} gives estimates "
                 "of it: pass the target itself, or use a method that takes minibatches (`jensen methods`)"
             )
-        target = target.exact
+        target = beginning(target)
     if not isinstance(target, Target):
         raise MissingCapability(
             f"A target is wanted, got {type(target).__name__}: make one by jensen.targets.from_numpyro, "

@@ -3,5 +3,16 @@
 from jensen.datasets._load import describe, load, names
 from jensen.datasets._places import DatasetError
 from jensen.datasets._tables import read_table
+from jensen.datasets.sources import RowSource, generate_rows, join_rows, open_rows
 
-__all__ = ["DatasetError", "describe", "load", "names", "read_table"]
+__all__ = [
+    "DatasetError",
+    "RowSource",
+    "describe",
+    "generate_rows",
+    "join_rows",
+    "load",
+    "names",
+    "open_rows",
+    "read_table",
+]

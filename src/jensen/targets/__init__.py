@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jensen.targets._numpyro_simulator import NumPyroSimulator, simulator_from_numpyro
     from jensen.targets._posteriordb import posteriordb, posteriordb_names
     from jensen.targets._sbibm import sbibm, sbibm_names
+    from jensen.targets.streaming import Streamed
     from jensen.targets.wrappers import Conditioned, Enumerated, Minibatched, Relaxed, Shuffled, Tempered, Transformed
 
 # what needs more than a log density is imported when it is first named
@@ -24,6 +25,7 @@ _LAZY = {
     "NumPyroSimulator": "_numpyro_simulator",
     "Relaxed": "wrappers",
     "Shuffled": "wrappers",
+    "Streamed": "streaming",
     "Tempered": "wrappers",
     "Transformed": "wrappers",
     "from_formula": "_formula",
@@ -47,6 +49,7 @@ __all__ = [
     "RowsTarget",
     "Shuffled",
     "Simulator",
+    "Streamed",
     "Tempered",
     "Transformed",
     "from_formula",
