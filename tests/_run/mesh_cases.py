@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import monitoring
 from jax.sharding import Mesh
+from jensen_bench._scaling_things import Thing, counted
 
 import jensen as jn
 from jensen._run import driver
@@ -113,6 +114,10 @@ def run(case: Case, mesh: Any) -> Any:
     return jn.run(case.algorithm, case.target, key=jax.random.key(3), mesh=mesh, **keywords)
 
 
+def fitted(mesh: Any) -> Any:
+    return jn.fit(regression(), key=jax.random.key(3), mesh=mesh, progress=False)
+
+
 def numbers(fit: Any) -> list[np.ndarray]:
     """All that a fit says, as real arrays."""
     found = [*jax.tree.leaves(fit.posterior), fit.history.objective, *fit.history.scalars.values()]
@@ -168,8 +173,22 @@ def forced(folder: Path) -> dict[str, Any]:
         if case.certify:
             fit.save(folder / "fit")
             out["saved"] = difference([np.asarray(jn.load(folder / "fit").posterior.q.mean)], [one[0]])
+    whole, fit = fitted(None), fitted("all")
+    kept |= {f"fit/{i:03}": a for i, a in enumerate(numbers(whole))}
+    out["fit"] = {"difference": difference(numbers(fit), numbers(whole)), "ordinary": on_one_device(fit)}
+    out["fit"]["passed"] = fit.certificate.passed
     np.savez(folder / "one_device.npz", **kept)
-    return out | {"layout": layout(), "errors": errors()}
+    return out | {"layout": layout(), "errors": errors(), "sent": sent()}
+
+
+def sent() -> dict[str, list[tuple[str, int]]]:
+    """Kinds and bytes of what a step sends between eight devices, small change left out."""
+    found = {}
+    for name in ("gradient", "sparse process"):
+        case = cases()[name]
+        made, _ = counted(Thing(name, case.algorithm, case.target, "data", {}), 8)
+        found[name] = [(c.kind, c.bytes * c.rounds) for c in made if c.bytes > 300]
+    return found
 
 
 def layout() -> dict[str, Any]:
@@ -227,21 +246,45 @@ def spanning(axes: dict[str, int]) -> Mesh:
 
 def pair(folder: Path) -> dict[str, Any]:
     saved, out = np.load(folder / "one_device.npz"), {}
-    for name, case in cases().items():
-        if not case.pair:
-            continue
-        fit = run(case, spanning(case.axes(2)))
+
+    def compare(name: str, fit: Any) -> None:
         theirs = [saved[key] for key in sorted(saved.files) if key.startswith(f"{name}/")]
         out[name] = {"difference": difference(numbers(fit), theirs), "ordinary": on_one_device(fit)}
         out[name]["digest"] = hashlib.sha256(b"".join(a.tobytes() for a in numbers(fit))).hexdigest()
-        if case.certify:
-            fit.save(folder / f"pair{jax.process_index()}")
+
+    for name, case in cases().items():
+        if case.pair:
+            compare(name, run(case, spanning(case.axes(2))))
+    fit = fitted(spanning({"data": 2}))
+    compare("fit", fit)
+    fit.save(folder / f"pair{jax.process_index()}")
+    out["resumed"] = interrupted(folder / ("first" if jax.process_index() == 0 else "nowhere"), saved)
     try:
         wrong = dataclasses.replace(cases()["chains"], steps=30 + jax.process_index())
         run(wrong, spanning({"draws": 2}))
     except InputError as error:
         out["other steps"] = str(error)
     return out
+
+
+def interrupted(place: Path, saved: Any) -> dict[str, Any]:
+    """A run that ends after 10 of 30 steps and goes on from a checkpoint that the first process alone sees."""
+    case = cases()["gradient"]
+    words = {"steps": 30, "chunk": 10, "certify": False, "checkpoint": place, "mesh": spanning({"data": 2})}
+    chunk = driver._Work.chunk
+
+    def chunk_or_stop(work: Any, *args: Any) -> None:
+        if work.t >= 10:
+            raise KeyboardInterrupt
+        chunk(work, *args)
+
+    driver._Work.chunk = chunk_or_stop
+    first = jn.run(case.algorithm, case.target, key=jax.random.key(3), **words)
+    driver._Work.chunk = chunk
+    fit = jn.run(case.algorithm, case.target, key=jax.random.key(3), **words)
+    theirs = [saved[key] for key in sorted(saved.files) if key.startswith("gradient/")]
+    found = {"steps": [first.runs[0].steps, fit.runs[0].steps], "difference": difference(numbers(fit), theirs)}
+    return found | {"folder": place.exists()}
 
 
 def lost(folder: Path) -> dict[str, Any]:

@@ -12,12 +12,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # summing over devices in another order is all that may differ: rounding, grown by at most thirty steps
 TOLERANCE = 1e-9
+# as in conftest: what runs briefly is compiled without the passes that take most of the time
+HASTE = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
 PAIR = ("gradient", "batch and match", "particles", "chains", "sparse process", "autoencoder")
 SINGLE = (*PAIR, "minibatches", "full rank", "low rank", "restarts")
 
 
 def started(mode, folder, *rest, devices=1):
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"--xla_force_host_platform_device_count={devices} {HASTE}"
     env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests._run.mesh_cases", mode, str(folder), *map(str, rest)]
     return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -63,12 +67,24 @@ def test_eight_devices_give_the_answer_of_one_and_compile_once(forced, name):
     assert found["ordinary"]
 
 
+def test_the_autopilot_gives_the_same_certified_fit(forced):
+    assert forced["fit"]["passed"]
+    assert forced["fit"]["ordinary"]
+    assert forced["fit"]["difference"] < TOLERANCE
+
+
 def test_rows_factors_and_chains_lie_in_equal_parts(forced):
     layout = forced["layout"]
     filled = layout["whole"] // 203 * 208  # 203 rows filled up to 26 a device
     assert layout["rows"] == [filled // 8] * 8
     for name in ("full rank", "chains"):
         assert layout[name] == [layout[f"whole {name}"] // 8] * 8
+
+
+def test_a_step_sends_what_the_cost_model_says(forced):
+    """Values and gradients of 8 draws of 8 unknowns; M^2 + M + 1 numbers and 24 rows of 3, nothing of M x B."""
+    assert forced["sent"]["gradient"] == [["all-reduce", 8 * (8 * 8 + 8)]]
+    assert sorted(forced["sent"]["sparse process"]) == [["all-reduce", 8 * 24 * 3], ["all-reduce", 8 * (64 + 8 + 1)]]
 
 
 def test_a_fit_had_over_a_mesh_is_saved_as_any_other(forced):
@@ -91,7 +107,7 @@ def test_a_mesh_that_does_not_fit_is_refused_before_anything_is_compiled(forced,
     assert forced["errors"]["compiled"] == "0"
 
 
-@pytest.mark.parametrize("name", PAIR)
+@pytest.mark.parametrize("name", [*PAIR, "fit"])
 def test_two_processes_give_the_answer_of_one_device_and_the_same_to_each(pair, name):
     for found in pair:
         assert found[name]["difference"] < TOLERANCE
@@ -102,6 +118,13 @@ def test_two_processes_give_the_answer_of_one_device_and_the_same_to_each(pair, 
 def test_of_two_processes_the_first_alone_writes(pair, folder):
     assert (folder / "pair0" / "fit.json").exists()
     assert not (folder / "pair1").exists()
+
+
+def test_two_processes_go_on_from_a_checkpoint_that_the_first_alone_sees(pair):
+    for rank, found in enumerate(pair):
+        assert found["resumed"]["steps"] == [10, 30]
+        assert found["resumed"]["difference"] < TOLERANCE
+        assert found["resumed"]["folder"] == (rank == 0)
 
 
 def test_processes_that_ask_for_different_runs_are_told_so(pair):

@@ -15,6 +15,7 @@ from jensen._ladder.judging import judge, pooled, with_bound
 from jensen._ladder.rungs import LADDER
 from jensen._ladder.state import Ascent, Rung
 from jensen._run import Outcome, drive
+from jensen._run.devices import OneDevice, devices_of
 from jensen.algorithms import Laplace
 from jensen.certificate import Modes, modes_of, search
 from jensen.certificate.modes import MAX_DIMENSION
@@ -30,6 +31,7 @@ def fit(
     time_limit: float | None = None,
     progress: bool | None = None,
     ladder: Sequence[Rung] = LADDER,
+    mesh: Any = None,
     **kwargs: Any,
 ) -> Fit:
     """Fit a target, or a NumPyro model called with `*args` and `**kwargs`, and certify the result.
@@ -50,18 +52,20 @@ def fit(
         time_limit: seconds after which no new rung is begun and a running one is stopped.
         progress: show a bar for each rung; only on a terminal where None.
         ladder: the rungs, if not the usual ones.
+        mesh: devices to share the work, as in `run`; chains that they cannot share equally stay whole.
         **kwargs: data of a NumPyro model.
 
     Raises:
-        InputError, NonFiniteDensity, MissingCapability: as `run` and `targets.from_numpyro` do.
+        InputError, NonFiniteDensity, MissingCapability, ProcessLost: as `run` and `targets.from_numpyro` do.
     """
     key = check_key(key)
     if time_limit is not None and not time_limit > 0:
         raise InputError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
     target = _as_target(model, args, kwargs)
+    devices = devices_of(mesh, None, target)
     began, ascent = time.perf_counter(), Ascent(target)
     for i, rung in enumerate(ladder):
-        left = None if time_limit is None else time_limit - (time.perf_counter() - began)
+        left = None if time_limit is None else devices.first(time_limit - (time.perf_counter() - began))
         if ascent.tried and left is not None and left <= 0:
             break
         algorithm = rung.make(ascent)
@@ -70,7 +74,8 @@ def fit(
         rung_key = at_step(stream(key, RESTART), i)
         limit = None if left is None else max(left, 1e-3)
         try:
-            prepare(algorithm, target, rung_key, ascent.start)
+            if isinstance(devices, OneDevice):
+                prepare(algorithm, target, rung_key, ascent.start)
             outcome = pooled(
                 [
                     drive(
@@ -81,13 +86,17 @@ def fit(
                         start=ascent.start,
                         time_limit=limit,
                         progress=progress,
+                        mesh=devices,
                     )
                     for r in range(rung.repeats)
                 ]
             )
-            if ascent.modes is None and target.space.dimension <= MAX_DIMENSION:
-                ascent = dataclasses.replace(ascent, modes=_modes(outcome, target, key))
-            attempt = judge(outcome, target, rung_key, ascent.modes)
+            with devices.use():
+                seen = devices.exact(target)
+                if ascent.modes is None and target.space.dimension <= MAX_DIMENSION:
+                    ascent = dataclasses.replace(ascent, modes=_modes(outcome, seen, key))
+                attempt = judge(outcome, seen, rung_key, ascent.modes)
+            attempt = dataclasses.replace(attempt, posterior=devices.local(attempt.posterior))
         except KeyboardInterrupt:  # while compiling or certifying; within a run the loop keeps the state
             if not ascent.tried:
                 raise
@@ -99,7 +108,9 @@ def fit(
         raise InputError("The ladder has no rung that applies to this target")
     best = min(reversed(ascent.tried), key=lambda a: a.failures)
     runs = (*(a.run for a in ascent.tried if a is not best), best.run)
-    return Fit(best.posterior, with_bound(best.certificate, ascent.tried), runs, about(key, target))
+    return Fit(
+        best.posterior, with_bound(best.certificate, ascent.tried), runs, about(key, target), shared=devices.several
+    )
 
 
 def _modes(outcome: Outcome, target: Target, key: PRNGKey) -> Modes:

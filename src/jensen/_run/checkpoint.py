@@ -48,6 +48,11 @@ class Saved:
     def __init__(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], records: Sequence[list[np.ndarray]] = ()):
         self.meta, self._arrays, self.records = meta, arrays, records
 
+    @property
+    def named(self) -> dict[str, np.ndarray]:
+        """All its arrays, by name."""
+        return self._arrays
+
     def fill(self, name: str, like: Any) -> Any:
         """`like` with its array leaves replaced by the saved ones. Raises `StorageError` where shapes differ."""
         leaves, treedef = jax.tree.flatten(like)

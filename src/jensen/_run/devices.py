@@ -249,6 +249,6 @@ def _digest(trees: Any) -> bytes:
             digest.update(f"{leaf.dtype}{leaf.shape}".encode())
             if getattr(leaf, "is_fully_addressable", True):
                 digest.update(zlib.crc32(np.ascontiguousarray(leaf).data.cast("B")).to_bytes(4, "little"))
-        else:
+        elif isinstance(leaf, int | float | str | bool):  # not functions, whose words hold addresses
             digest.update(repr(leaf).encode())
     return digest.digest()

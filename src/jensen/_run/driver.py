@@ -18,6 +18,7 @@ from jensen._run.identity import identity
 from jensen._run.progress import make as make_progress
 from jensen._run.signals import watched
 from jensen._run.stop import Plateau, diverged
+from jensen._run.together import from_first
 from jensen.core import (
     Algorithm,
     Clock,
@@ -84,7 +85,7 @@ def drive(
     which = {} if checkpoint is None else identity(algorithm, target, key, steps=total, plateau=plateau, start=start)
     opened = contextlib.nullcontext() if checkpoint is None else Checkpoints(Path(checkpoint), which, devices.writes)
     with opened as store, watched() as watch:
-        saved = store.load() if store else None
+        saved = from_first(devices, store.load) if store else None
         with devices.use():
             model = exact if streams else placed
             state, found, point = begin(devices.same(algorithm), model, placed_key, devices.same(start))
@@ -119,9 +120,8 @@ def drive(
         except KeyboardInterrupt:
             work.stop = StopCode.INTERRUPTED
         except StorageError as error:
-            error.kept = (
-                None if devices.several else work.outcome(exact.space, began)
-            )  # others do not come to gather it
+            # of several processes the others do not come to gather it
+            error.kept = None if devices.several else work.outcome(exact.space, began)
             raise
         finally:
             bar.close()

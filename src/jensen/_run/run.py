@@ -49,7 +49,7 @@ def run(
             low-rank factor, where their number allows). "all" takes `draws` where the devices can share the algorithm's
             chains equally, else `data` where there are rows. The same key gives the same result as one device, to
             rounding; it comes back as ordinary arrays. In several processes (`jax.distributed`) each makes the same
-            call and has the same result, and the first one alone writes checkpoints, in a folder that all can read.
+            call and has the same result; the first one alone reads and writes checkpoints.
 
     Returns:
         A `Fit` with the posterior, the certificate (None if not asked for) and the one run. Ctrl-C ends the run and

@@ -31,19 +31,14 @@ class Spread(Target):
         return jax.tree.unflatten(self.tree, [spread(a[:n], DATA) if n else a for a, n in pairs])
 
     @property
-    def exact(self) -> Target:
-        """Within a compiled program: the target whose rows these are."""
-        return exact(self.whole())
-
-    @property
     def space(self) -> Space:
         return exact(jax.tree.unflatten(self.tree, self.leaves)).space
 
     def log_density(self, z: Float[Array, " d"]) -> Float[Array, ""]:
-        return self.exact.log_density(z)
+        return exact(self.whole()).log_density(z)
 
     def start(self, key: PRNGKey) -> Float[Array, " d"]:
-        return self.exact.start(key)
+        return exact(self.whole()).start(key)
 
 
 def exact(target: Any) -> Any:

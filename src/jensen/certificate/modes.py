@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jensen._numerics.newton import Climb, ended, newton_step, start_climb
-from jensen.core import Check, Compiled, PRNGKey
+from jensen.core import Check, Compiled, PRNGKey, spread
 from jensen.families import Augmented
 
 MAX_DIMENSION = 200  # Hessians of more coordinates are too dear for a check
@@ -64,7 +64,7 @@ def search(key: PRNGKey, target: Any, num_starts: int = NUM_STARTS) -> Modes:
 @Compiled
 def climb(target: Any, starts: Float[Array, "k d"]) -> Modes:
     """Damped Newton from these starts."""
-    climbs = jax.vmap(start_climb)(starts)
+    climbs = jax.vmap(start_climb)(spread(starts))
     decrements = jnp.full(starts.shape[0], jnp.inf, starts.dtype)
 
     def go_on(carry: Any) -> Bool[Array, ""]:

@@ -16,7 +16,7 @@ from jensen.core.errors import (
 from jensen.core.family import Density, Family, Reparameterised, sample_many
 from jensen.core.fields import Scalar, as_scalar, require, scalar_field
 from jensen.core.objective import BatchObjective, Estimate, GradientEstimator, Objective
-from jensen.core.parallel import gathered, outer_draws, spread
+from jensen.core.parallel import by_columns, gathered, outer_draws, spread
 from jensen.core.posterior import (
     DensityPosterior,
     DrawsPosterior,
@@ -98,6 +98,7 @@ __all__ = [
     "as_scalar",
     "at_step",
     "beginning",
+    "by_columns",
     "check_key",
     "check_needs",
     "constrain_many",

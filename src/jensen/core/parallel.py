@@ -2,13 +2,15 @@
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.core
+import jax.numpy as jnp
 from jax.sharding import AxisType, PartitionSpec
+from jaxtyping import Array
 
 DATA, DRAWS, PARAMETERS = "data", "draws", "parameters"
 AXES = {
@@ -46,6 +48,21 @@ def gathered(tree: Any) -> Any:
     if not _mesh():
         return tree
     return _constrained(tree, lambda a: True, PartitionSpec())
+
+
+def by_columns(fn: Callable[[Array, Array], Array], whole: Array, columns: Array) -> Array:
+    """`fn(whole, columns)`, linear in each column (n, m), on the devices that have the columns: like rows of data.
+
+    The partitioner would gather them for what it cannot take apart itself, such as a triangular solve.
+    """
+    size = axis_size(DATA)
+    if size == 1 or not isinstance(columns, jax.core.Tracer):
+        return fn(whole, columns)
+    m = columns.shape[1]
+    filled = jnp.pad(columns, ((0, 0), (0, -m % size)))
+    parts = PartitionSpec(None, DATA)
+    shared = jax.shard_map(fn, in_specs=(PartitionSpec(), parts), out_specs=parts, axis_names={DATA})
+    return shared(whole, filled)[:, :m]
 
 
 @contextlib.contextmanager

@@ -73,6 +73,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         checkpoint: a folder; a killed fit goes on from there.
         random_state: seed.
         progress: show a bar.
+        mesh: devices to share the rows of a step, as in `jensen.run`.
 
     Attributes: `model_` (a `LatentModel`), `conditional_` (q(z | x)), `likelihood_`, `history_` (of each step, the
     bound's negative for all rows in nats; `held_out` a row), `n_iter_` (steps).
@@ -103,6 +104,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         checkpoint: Any = None,
         random_state: Any = None,
         progress: Any = False,
+        mesh: Any = None,
     ):
         self.latent_dim = latent_dim
         self.likelihood = likelihood
@@ -123,6 +125,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.checkpoint = checkpoint
         self.random_state = random_state
         self.progress = progress
+        self.mesh = mesh
 
     def fit(self, X: Any, y: Any = None) -> "VAE":
         """Train on X of shape (rows, columns). Raises `ValueError` for NaN, wrong shapes, settings or values."""
@@ -156,6 +159,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 patience=self.patience,
                 dynamic=bool(self.dynamic_binarisation),
                 checkpoint=self.checkpoint,
+                mesh=self.mesh,
                 progress=self.progress,
             )
         with jax.enable_x64(True):  # rows by themselves or among others: no difference to be seen

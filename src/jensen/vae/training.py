@@ -55,6 +55,7 @@ def train(
     dynamic: bool = False,
     checkpoint: str | Path | None = None,
     progress: bool | None = None,
+    mesh: Any = None,
 ) -> Trained:
     """Maximise the sum over rows of a bound on log p(x) by `AmortisedVI`, on minibatches without replacement.
 
@@ -74,6 +75,7 @@ def train(
         dynamic: values are probabilities, and rows are drawn anew at each visit.
         checkpoint: a folder; the run is saved there and resumed from there.
         progress: show a bar; only on a terminal where None.
+        mesh: devices to share the rows of a step, as in `jensen.run`.
 
     Raises `InputError` for sizes that do not fit or an objective that is not finite at the start, `StorageError` for a
     checkpoint of another run.
@@ -103,6 +105,7 @@ def train(
         start=start,
         checkpoint=checkpoint,
         progress=progress,
+        mesh=mesh,
     )
     first = outcome.run.history.objective[:1]
     if not np.all(np.isfinite(first)):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jensen.core import by_columns
 from jensen.gp._linalg import cholesky, solve_lower
 from jensen.gp.kernels._fields import Numbers, hyperparameter
 from jensen.gp.kernels.stationary import as_rows
@@ -75,4 +76,5 @@ class Inducing(KernelPrior):
 
     def half(self, kernel: Any, x: Float[Array, "n d"]) -> Float[Array, "m n"]:
         """L^-1 Kuf: the white inducing variables' covariance with f(x)."""
-        return solve_lower(cholesky(self.features.covariance(kernel)), self.features.cross(kernel, x))
+        tril = cholesky(self.features.covariance(kernel))
+        return by_columns(solve_lower, tril, self.features.cross(kernel, x))
