@@ -173,7 +173,7 @@ class _Work:
         return min(t + size, (t // WINDOW + 1) * WINDOW, self.total)
 
     def _guard(self) -> None:
-        window = self.objective()[-WINDOW:]
+        window = self._recent()
         if not np.any(np.isfinite(window)):
             return
         if self.best is None or np.nanmedian(window) < np.nanmedian(self.best[0]):
@@ -183,6 +183,16 @@ class _Work:
             self._retry(
                 StopCode.DIVERGED, f"objective diverged by step {self.t}, went back to the state of step {self.best[2]}"
             )
+
+    def _recent(self) -> np.ndarray:
+        """Objectives of the last window, whatever the length of the run."""
+        parts, missing = [], WINDOW
+        for record in reversed(self.records):
+            parts.append(record.objective[-missing:])
+            missing -= len(parts[-1])
+            if not missing:
+                break
+        return np.concatenate(parts[::-1])
 
     def objective(self) -> np.ndarray:
         """Objectives of all steps so far, shape (t,)."""

@@ -1,6 +1,5 @@
 """A target whose rows are read from disk while it is fitted."""
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -66,7 +65,7 @@ class Streamed(eqx.Module):
     Args:
         make: `make(rows) -> target`, where rows are a dict of arrays with a leading axis, the columns of the source:
             for example `lambda rows: from_rows(log_prior, log_likelihood, rows, example)`, or `from_numpyro` of a model
-            with a plate of `subsample_size`. It must hand the columns on as they are.
+            with one plate, of the rows that it is given. It must hand the columns on as they are.
         source: `jensen.datasets.open_rows(...)`, `generate_rows` or `join_rows`.
         batch_size: rows a step, at most.
         window: bytes of rows that are shuffled together, and that are handed to the device at a time.
@@ -90,9 +89,9 @@ class Streamed(eqx.Module):
 
     def __init__(
         self,
-        make: Callable[[dict[str, Array]], Target],
-        source: RowSource,
-        batch_size: int,
+        make: Any,
+        source: Any,
+        batch_size: Any,
         window: int = WINDOW,
         process: tuple[int, int] | None = None,
     ):
@@ -184,7 +183,7 @@ class Streamed(eqx.Module):
         """The first batch of an order drawn with the key. Not to be traced."""
         return self.realise_at(key, jnp.zeros((), jnp.int32))
 
-    def realise_at(self, stream: PRNGKey, t: Int[Array, ""]) -> Target:
+    def realise_at(self, stream: PRNGKey, t: int | Int[Array, ""]) -> Target:
         """The target through the rows of step t. Not to be traced: a run is given `feed`."""
         return self.feed(stream, int(t), int(t) + 1, 1).fed_at(stream, jnp.asarray(int(t), jnp.int32))
 
