@@ -4,12 +4,14 @@ import ctypes
 import gc
 import os
 from pathlib import Path
+from typing import Any
 
 # read when the algebra's library is loaded: its idle threads spin, and with a worker a core they cost half of the time
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
 import pytest
+from jax._src import compiler  # JAX has no public name for the compiler options of all programs
 from jaxtyping import install_import_hook
 
 import tests.typecheck  # noqa: F401  the hook looks it up by name
@@ -22,6 +24,40 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 install_import_hook("jensen", "tests.typecheck.check")
 
 TESTS = pytest.StashKey[int]()
+
+# Three quarters of the tests' time were XLA's. These options take a fifth of it: no fusion emitters, no passes of LLVM,
+# and one piece of code a program instead of up to 32, which compile at once where cores are idle, as here they are not.
+HASTE = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+OPTIONS: dict[str, Any] = {}  # for what is compiled from now on
+get_compile_options = compiler.get_compile_options
+
+
+def _with_options(*args, env_options_overrides=None, **settings):
+    overrides = OPTIONS | (env_options_overrides or {})
+    return get_compile_options(*args, env_options_overrides=overrides, **settings)
+
+
+compiler.get_compile_options = _with_options
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Papers and tests marked `optimised` run programs for long, or compare both forms: they are compiled as for users.
+
+    All others are compiled in haste. No program passes from the one kind of test to the other: else the bits of a
+    result would depend on the tests that a worker had before.
+    """
+    papers = item.path.is_relative_to(Path(__file__).parent / "papers")
+    as_for_users = papers or item.get_closest_marker("optimised") is not None or jax.default_backend() != "cpu"
+    options = {} if as_for_users else HASTE
+    if options != OPTIONS:
+        jax.clear_caches()
+        OPTIONS.clear()
+        OPTIONS.update(options)
 
 
 @pytest.fixture(params=range(5), ids=lambda seed: f"seed{seed}")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         vae,
     )
     from jensen._ladder import fit
-    from jensen._run import Plateau, run
+    from jensen._run import Plateau, local_mesh, run
     from jensen.certificate import certify
     from jensen.core import Certificate, Check, Fit, InputError, JensenError, Posterior, Run, Target
     from jensen.core.storage import load_fit as load
@@ -58,6 +58,7 @@ _MODULES = (
 _NAMES = {
     "fit": "jensen._ladder:fit",
     "run": "jensen._run:run",
+    "local_mesh": "jensen._run:local_mesh",
     "Plateau": "jensen._run:Plateau",
     "certify": "jensen.certificate:certify",
     "load": "jensen.core.storage:load_fit",
@@ -88,6 +89,7 @@ __all__ = [
     "gp",
     "gradient_estimators",
     "load",
+    "local_mesh",
     "metrics",
     "objectives",
     "run",

@@ -1,7 +1,6 @@
 """The loop's guard, limits and plateau, with small algorithms whose every step is known."""
 
 import time
-import types
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -115,16 +114,15 @@ def test_a_time_limit_ends_a_run_between_chunks():
 def test_ctrl_c_keeps_the_state_so_far(monkeypatch):
     import jensen._run.driver as driver
 
-    real, calls = driver.advance, []
-    double = types.SimpleNamespace(full=lambda *args: interrupted(*args))
+    real, calls = driver.program, []
 
-    def interrupted(*args):
+    def program(*args):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(driver, "advance", double)
+    monkeypatch.setattr(driver, "program", program)
     outcome = drive(Scripted(), TARGET, key=KEY, steps=1000)
     assert outcome.run.stop is StopCode.INTERRUPTED
     np.testing.assert_allclose(outcome.posterior.z, 200.0)

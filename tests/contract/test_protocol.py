@@ -6,12 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jensen._run import checkpoint, drive
+from jensen._run import drive
 from jensen._run.chunk import begin, one_step
 from jensen.core import Clock, DrawsPosterior, MissingCapability, NonFiniteDensity, StopCode
 from tests.contract.cases import CASES, MODE, NOISY_MODE
 from tests.contract.helpers import CHUNK, all_finite, assert_same_outcome, compilations, fitted
 from tests.contract.target import broken_everywhere, noisy
+from tests.killing import killed_at_save
 
 pytestmark = pytest.mark.parametrize("name", CASES)
 
@@ -58,16 +59,10 @@ def test_chunk_length_changes_no_bit(name):
 def test_killed_run_resumes_bit_for_bit(name, tmp_path, monkeypatch):
     case = CASES[name]
     run = dict(key=jax.random.key(0), steps=case.steps, chunk=7, checkpoint=tmp_path)
-    write = checkpoint.save
-
-    def save_and_die(*args):
-        write(*args)
-        raise SystemExit
-
-    monkeypatch.setattr(checkpoint, "save", save_and_die)
+    killed_at_save(monkeypatch, 2)
     with pytest.raises(SystemExit):
         drive(case.make(), CASES[name].target(), **run)
-    monkeypatch.setattr(checkpoint, "save", write)
+    monkeypatch.undo()
     assert_same_outcome(drive(case.make(), CASES[name].target(), **run), fitted(name))
 
 

@@ -1,9 +1,13 @@
+import threading
+
 import jax
+import jax.monitoring
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jensen as jn
+from jensen.core import at_step, stream
 from jensen.core.compiled import PASSES, WHILE, WORK, Compiled, density_work, haste
 
 
@@ -23,6 +27,7 @@ def large(z, x):
     return -jnp.sum(jnp.exp(x * z[0]) ** 2)
 
 
+@pytest.mark.optimised
 def test_both_forms_give_the_same_value():
     double = Compiled(lambda x: jnp.linalg.cholesky(x @ x.T + jnp.eye(4)).sum())
     x = jax.random.normal(jax.random.key(0), (4, 4))
@@ -60,3 +65,44 @@ def test_within_a_trace_it_is_the_function_itself():
     x = jnp.arange(3.0)
     np.testing.assert_allclose(jax.grad(square)(x), 2 * x)
     np.testing.assert_allclose(jax.jit(lambda: square(x))(), 5.0)
+
+
+@pytest.fixture
+def compilations():
+    """Names of the programs that XLA compiled, with the thread that waited for it."""
+    seen = []
+
+    def listener(event, _, **about):
+        if event.endswith("backend_compile_duration"):
+            seen.append((about.get("fun_name"), threading.current_thread() is threading.main_thread()))
+
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    yield seen
+    jax.monitoring.unregister_event_duration_listener(listener)
+
+
+@pytest.mark.parametrize("form", ["hasty", "full"])
+def test_a_program_compiled_ahead_is_the_one_that_is_called(form, compilations):
+    def cube_of_ahead(x):
+        return jnp.sum(x**3)
+
+    go, x = getattr(Compiled(cube_of_ahead), form), jax.device_put(np.arange(3.0))
+    compilations.clear()
+    assert go.ahead(x)
+    assert not go.ahead(x + 1)  # for arrays of that shape it was done
+    np.testing.assert_allclose(go(x), 9.0)
+    np.testing.assert_allclose(go(2 * x), 72.0)
+    assert [main for name, main in compilations if "cube_of_ahead" in name] == [False]
+
+
+def test_ahead_of_a_program_that_cannot_be_traced_says_so_and_does_nothing_within_a_trace():
+    go = Compiled(lambda x: jnp.reshape(x, (7,))).full
+    with pytest.raises(TypeError):
+        go.ahead(jnp.zeros(3))
+    assert jax.jit(lambda x: x if not Compiled(jnp.sin).full.ahead(x) else -x)(1.0) == 1.0
+
+
+def test_streams_are_those_of_jax_itself(key):
+    assert jnp.array_equal(jax.random.key_data(stream(key, 5)), jax.random.key_data(jax.random.fold_in(key, 5)))
+    traced = jax.jit(lambda t: at_step(key, t))(jnp.asarray(7))
+    assert jnp.array_equal(jax.random.key_data(traced), jax.random.key_data(at_step(key, 7)))

@@ -32,6 +32,7 @@ def test_stratified_weights_average_to_the_aggregate_density():
     np.testing.assert_allclose(np.exp(ConstantWeights().log_weights(3, rows)).sum(1), 1 / rows, rtol=1e-12)
 
 
+@pytest.mark.optimised
 def test_total_correlation_of_a_known_gaussian():
     """q(z) = N(0, C): TC = -1/2 log det C. Five standard errors and the bias of a log of 1,000 rows; constant weights
     miss it by (d - 1) log N."""

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from tests.killing import killed_at_save
 
 from jensen.core import InputError, StorageError, UnknownName
 from jensen.gradient_estimators import DoublyReparameterised
@@ -60,18 +61,10 @@ def test_reconstructions_samples_and_latents_have_the_units_of_the_data(X, fitte
 
 
 def test_a_killed_fit_goes_on_bit_for_bit_and_another_network_is_refused(X, tmp_path, monkeypatch, fitted):
-    from jensen._run import checkpoint
-
-    write = checkpoint.save
-
-    def save_and_die(*args):
-        write(*args)
-        raise SystemExit
-
-    monkeypatch.setattr(checkpoint, "save", save_and_die)
+    killed_at_save(monkeypatch, 2)
     with pytest.raises(SystemExit):
         VAE(**SETTINGS, checkpoint=tmp_path).fit(X)
-    monkeypatch.setattr(checkpoint, "save", write)
+    monkeypatch.undo()
     with pytest.raises(StorageError, match="another run"):
         VAE(**SETTINGS | {"posterior": "full_rank"}, checkpoint=tmp_path).fit(X)
     again = VAE(**SETTINGS, checkpoint=tmp_path).fit(X)

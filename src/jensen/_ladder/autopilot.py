@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jensen._ladder.ahead import prepare
 from jensen._ladder.judging import judge, pooled, with_bound
 from jensen._ladder.rungs import LADDER
 from jensen._ladder.state import Ascent, Rung
@@ -17,7 +18,7 @@ from jensen._run import Outcome, drive
 from jensen.algorithms import Laplace
 from jensen.certificate import Modes, modes_of, search
 from jensen.certificate.modes import MAX_DIMENSION
-from jensen.core import Fit, InputError, PRNGKey, StopCode, Target, check_key, stream
+from jensen.core import Fit, InputError, PRNGKey, StopCode, Target, at_step, check_key, stream
 from jensen.core.random import RESTART, SEARCH
 from jensen.targets.wrappers.enumerated import enumerated
 
@@ -66,15 +67,16 @@ def fit(
         algorithm = rung.make(ascent)
         if algorithm is None:
             continue
-        rung_key = jax.random.fold_in(stream(key, RESTART), i)
+        rung_key = at_step(stream(key, RESTART), i)
         limit = None if left is None else max(left, 1e-3)
         try:
+            prepare(algorithm, target, rung_key, ascent.start)
             outcome = pooled(
                 [
                     drive(
                         algorithm,
                         target,
-                        key=jax.random.fold_in(rung_key, r),
+                        key=at_step(rung_key, r),
                         steps=rung.steps,
                         start=ascent.start,
                         time_limit=limit,
@@ -122,7 +124,7 @@ def about(key: PRNGKey, target: Target) -> dict[str, Any]:
     """Plain data on how to make a fit again: versions, the key, the target's dimension and a hash of its data."""
     from importlib.metadata import version
 
-    from jensen._run.checkpoint import fingerprint
+    from jensen._run.identity import data_digest
 
     return {
         "versions": {name: version(name) for name in ("jensen", "jax", "numpyro", "equinox", "blackjax")}
@@ -130,6 +132,6 @@ def about(key: PRNGKey, target: Target) -> dict[str, Any]:
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "dimension": target.space.dimension,
         "target": type(target).__name__,
-        "data_sha256": fingerprint(None, target, key),
+        "data_sha256": data_digest(target),
         "precision": str(jnp.result_type(float)),
     }

@@ -1,6 +1,7 @@
 """Judging what a rung came to."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 
@@ -16,7 +17,7 @@ from jensen.core.random import CERTIFY
 
 GOOD_KHAT = 0.5  # below it a density's own draws will do; up to 0.7 they are resampled by their weights
 FEWEST_WEIGHTED = 2000.0  # effective draws of a resampled posterior: quantile widths within about 4 %
-MORE_BATCHES = 4
+MORE_BATCHES = 4  # of draws, at most, to have that many
 
 
 def pooled(outcomes: Sequence[Outcome]) -> Outcome:
@@ -44,7 +45,7 @@ def judge(outcome: Outcome, target: Target, key: PRNGKey, modes: Modes | None) -
         khat = weights.khat
         if khat < 0.7 and not (certificate.passed and khat < GOOD_KHAT):
             if weights.ess < FEWEST_WEIGHTED:
-                weights = weigh_more(stream(key, CERTIFY), posterior.q, target, weights, MORE_BATCHES)
+                weights = weigh_more(stream(key, CERTIFY), posterior.q, target, weights, _batches(weights.ess))
             resampled = WeightedPosterior(
                 posterior.space, jnp.asarray(weights.z), jnp.asarray(weights.log_weights), posterior.q
             )
@@ -61,6 +62,12 @@ def judge(outcome: Outcome, target: Target, key: PRNGKey, modes: Modes | None) -
     seconds = outcome.run.seconds + time.perf_counter() - began
     run = dataclasses.replace(outcome.run, verdict=verdict, certificate=certificate, seconds=seconds)
     return Attempt(posterior, certificate, run)
+
+
+def _batches(ess: float) -> int:
+    """How many more batches of draws are likely to give `FEWEST_WEIGHTED`, with half as many again to spare."""
+    wanted = 1.5 * FEWEST_WEIGHTED / max(ess, 1.0)
+    return min(max(math.ceil(wanted) - 1, 1), MORE_BATCHES)
 
 
 def with_bound(certificate: Certificate, tried: Sequence[Attempt]) -> Certificate:

@@ -1,7 +1,9 @@
 """The one loop: a compiled chunk and its driver."""
 
+from jensen._run.ahead import prepare
+from jensen._run.devices import local_mesh
 from jensen._run.driver import Outcome, drive
 from jensen._run.run import run
 from jensen._run.stop import Plateau
 
-__all__ = ["Outcome", "Plateau", "drive", "run"]
+__all__ = ["Outcome", "Plateau", "drive", "local_mesh", "prepare", "run"]

@@ -1,5 +1,6 @@
 """The compiled part of the loop: begin, and a chunk of steps that ends early by itself."""
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -7,11 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from jensen._run.spread import exact as exact_of
+from jensen._run.spread import laid, rows_spread, whole
 from jensen.core import (
     Algorithm,
     Clock,
     Compiled,
     Fed,
+    Form,
     Noisy,
     NoisyInOrder,
     PointPosterior,
@@ -21,6 +25,7 @@ from jensen.core import (
     Target,
     at_step,
     finite_starts,
+    gathered,
     stream,
 )
 from jensen.core.random import BATCH, INIT, START, STEP
@@ -29,16 +34,23 @@ NUM_STARTS = 8  # lanes of the search for a first point of finite density
 TRIES = 8  # rounds of it
 
 
-@Compiled
+@partial(Compiled, gather=False)
 def begin(algorithm: Algorithm, target: Any, key: PRNGKey, start: Any) -> tuple[Any, Bool[Array, ""], Any]:
     """(first state, whether a point of finite density was found, that point or None)."""
-    exact = target.exact if isinstance(target, Noisy) else target
+    return first(algorithm, target, key, start)
+
+
+@eqx.filter_jit
+def first(algorithm: Algorithm, target: Any, key: PRNGKey, start: Any) -> tuple[Any, Bool[Array, ""], Any]:
+    """What `begin` does, jitted so that its trace is shared with an inference of shapes."""
+    exact = exact_of(whole(target))
     ok, point = jnp.asarray(True), None
     if start is None:
         points, _, ok = finite_starts(stream(key, START), exact, NUM_STARTS, TRIES)
         point = points[0]
         start = PointPosterior(exact.space, point, points[1:])
-    return _strong(algorithm.init(stream(key, INIT), exact, start)), ok, point
+    state = _strong(algorithm.init(stream(key, INIT), exact, start))
+    return laid(state, algorithm, exact), *gathered((ok, point))
 
 
 def _strong(tree: Any) -> Any:
@@ -51,7 +63,7 @@ def one_step(algorithm: Algorithm, key: PRNGKey, state: Any, target: Target, clo
     return algorithm.step(key, state, target, clock)
 
 
-@Compiled
+@partial(Compiled, gather=False)
 def advance(
     algorithm: Algorithm,
     target: Any,
@@ -68,13 +80,14 @@ def advance(
     is not 0 ends the chunk too.
     """
     t0, until, total = bounds
+    target = whole(target)
     arrays, rest = eqx.partition(state, eqx.is_array)
     step_stream, batch_stream = stream(key, STEP), stream(key, BATCH)
 
     def once(t: Int[Array, ""], arrays: Any) -> tuple[Any, Step]:
         seen = _realised(target, batch_stream, t)
         new, step = one_step(algorithm, at_step(step_stream, t), eqx.combine(arrays, rest), seen, Clock(t, total))
-        return eqx.filter(new, eqx.is_array), step
+        return laid(eqx.filter(new, eqx.is_array), algorithm, exact_of(target)), step
 
     _, shapes = jax.eval_shape(once, t0, arrays)
     records = jax.tree.map(lambda s: jnp.zeros((size, *s.shape), s.dtype), shapes)
@@ -93,15 +106,22 @@ def advance(
 
     zero = jnp.zeros((), jnp.int32)
     arrays, taken, code, records = jax.lax.while_loop(go_on, body, (arrays, zero, zero, records))
-    return eqx.combine(arrays, rest), taken, code, records
+    return eqx.combine(arrays, rest), *gathered((taken, code, records))
+
+
+def program(algorithm: Algorithm, target: Any) -> Form:
+    """The form of `advance` for a run: in haste where its work is brief and the target's density light."""
+    return advance.form(target, algorithm) if algorithm.brief else advance.full
 
 
 def _realised(target: Any, batches: PRNGKey, t: Int[Array, ""]) -> Target:
     if isinstance(target, Fed):
         return target.fed_at(batches, t)
-    if isinstance(target, NoisyInOrder):
-        return target.realise_at(batches, t)
-    return target.realise(at_step(batches, t)) if isinstance(target, Noisy) else target
+    if not isinstance(target, Noisy):
+        return target
+    in_order = isinstance(target, NoisyInOrder)
+    seen = target.realise_at(batches, t) if in_order else target.realise(at_step(batches, t))
+    return rows_spread(seen, getattr(target, "batch_size", 0))
 
 
 def all_finite(tree: Any) -> Bool[Array, ""]:

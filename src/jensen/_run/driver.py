@@ -1,5 +1,6 @@
 """The driver of a run: chunk after chunk, with limits, the plateau rule, the guard, progress and checkpoints."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jensen._run import checkpoint as checkpoints
-from jensen._run.chunk import advance, begin, one_step
+from jensen._run.ahead import DEFAULT_CHUNK, bounds, prepare
+from jensen._run.checkpoint import Checkpoints, Saved
+from jensen._run.chunk import begin, one_step, program
+from jensen._run.devices import OneDevice, devices_of
+from jensen._run.identity import identity
 from jensen._run.progress import make as make_progress
+from jensen._run.signals import watched
 from jensen._run.stop import Plateau, diverged
 from jensen.core import (
     Algorithm,
@@ -23,6 +28,7 @@ from jensen.core import (
     PRNGKey,
     Run,
     StopCode,
+    StorageError,
     Streams,
     beginning,
     check_needs,
@@ -31,7 +37,6 @@ from jensen.core import (
 from jensen.core.random import BATCH, check_key
 
 MAX_RETRIES = 5
-DEFAULT_CHUNK = 100
 WINDOW = 100  # steps between looks of the guard and the plateau rule: fixed, so that chunk length changes nothing
 
 
@@ -56,6 +61,7 @@ def drive(
     chunk: int = DEFAULT_CHUNK,
     checkpoint: str | Path | None = None,
     progress: bool | None = None,
+    mesh: Any = None,
 ) -> Outcome:
     """Run `algorithm` on `target` without certifying: see `jensen.run` for the arguments and errors."""
     began = time.perf_counter()
@@ -67,43 +73,70 @@ def drive(
             f"start has {start.space.dimension} unconstrained coordinates, the target has {exact.space.dimension}: "
             "start from a posterior of the same model"
         )
-    state, found, point = begin(algorithm, exact if isinstance(target, Streams) else target, key, start)
-    if not bool(found):
-        reason = exact.diagnose(point)
-        raise NonFiniteDensity(
-            "The log density is NaN or infinite at every starting point tried (64 draws of target.start). "
-            + (f"There, {reason}. " if reason else "")
-            + "Check data and priors (a zero scale, the log of a negative number, data outside a likelihood's support)"
-        )
-    work = _Work(algorithm, state, total)
-    folder = None if checkpoint is None else Path(checkpoint)
-    mark = "" if folder is None else checkpoints.fingerprint(algorithm, target, key)
-    if folder is not None:
-        saved = checkpoints.load(folder, mark)
+    streams = isinstance(target, Streams)
+    devices = devices_of(mesh, algorithm, target)
+    if streams and not isinstance(devices, OneDevice):
+        raise InputError("Rows that are read from disk are not shared over a mesh: leave out mesh=, or load the rows")
+    devices.agree(key, algorithm, target, start, total)
+    placed, placed_key = devices.target(target), devices.same(key)
+    if isinstance(devices, OneDevice):
+        prepare(algorithm, exact if streams else target, key, start, chunk)
+    which = {} if checkpoint is None else identity(algorithm, target, key, steps=total, plateau=plateau, start=start)
+    opened = contextlib.nullcontext() if checkpoint is None else Checkpoints(Path(checkpoint), which, devices.writes)
+    with opened as store, watched() as watch:
+        saved = store.load() if store else None
+        with devices.use():
+            model = exact if streams else placed
+            state, found, point = begin(devices.same(algorithm), model, placed_key, devices.same(start))
+        if not bool(found):
+            raise _nowhere(exact, devices.local(point))
+        work = _Work(algorithm, state, total, devices)
         if saved is not None:
-            work.resume(saved, _step_shapes(algorithm, state, exact, key))
-    bar, first = make_progress(type(algorithm).__name__, progress), work.t
-    try:
-        while work.stop is StopCode.CONTINUE:
-            if work.t >= work.total:
-                work.stop = StopCode.PLATEAU if work.settling else StopCode.STEPS
-                break
-            if time_limit is not None and time.perf_counter() - began > time_limit:
-                work.stop = StopCode.TIME
-                break
-            work.chunk(target, key, chunk)
-            if work.stop is StopCode.CONTINUE and plateau is not None and not work.settling:
-                work.settle(plateau)
-            bar.update(work.t, work.total, work.words() + _throughput(target, work.t - first, began))
-            if folder is not None:
-                work.save(folder, mark)
-    except KeyboardInterrupt:
-        work.stop = StopCode.INTERRUPTED
-    finally:
-        bar.close()
-        if isinstance(target, Streams):
-            target.rest()
-    return work.outcome(exact.space, time.perf_counter() - began)
+            work.resume(saved, _step_shapes(algorithm, work.state, exact, key), exact)
+        devices.first(True)  # all processes have read before the first one writes
+        if store:
+            work.notes += store.notes
+            work.save(store, began)  # before the first step too: a place that cannot be written to is found out now
+        bar, first = make_progress(type(algorithm).__name__, progress if devices.writes else False), work.t
+        try:
+            while work.stop is StopCode.CONTINUE:
+                if work.t >= work.total:
+                    work.stop = StopCode.PLATEAU if work.settling else StopCode.STEPS
+                    break
+                if time_limit is not None and devices.first(time.perf_counter() - began > time_limit):
+                    work.stop = StopCode.TIME
+                    break
+                if devices.first(watch.asked):
+                    work.stop = StopCode.TERMINATED
+                    break
+                with devices.use():
+                    work.chunk(placed, placed_key, chunk)
+                if work.stop is StopCode.CONTINUE and plateau is not None and not work.settling:
+                    work.settle(plateau)
+                bar.update(work.t, work.total, work.words() + _throughput(target, work.t - first, began))
+                if store:
+                    work.save(store, began)
+        except KeyboardInterrupt:
+            work.stop = StopCode.INTERRUPTED
+        except StorageError as error:
+            error.kept = (
+                None if devices.several else work.outcome(exact.space, began)
+            )  # others do not come to gather it
+            raise
+        finally:
+            bar.close()
+            if streams:
+                target.rest()
+    return work.outcome(exact.space, began)
+
+
+def _nowhere(exact: Any, point: Any) -> NonFiniteDensity:
+    reason = exact.diagnose(point)
+    return NonFiniteDensity(
+        "The log density is NaN or infinite at every starting point tried (64 draws of target.start). "
+        + (f"There, {reason}. " if reason else "")
+        + "Check data and priors (a zero scale, the log of a negative number, data outside a likelihood's support)"
+    )
 
 
 def _throughput(target: Any, steps: int, began: float) -> str:
@@ -136,13 +169,14 @@ def _step_shapes(algorithm: Algorithm, state: Any, target: Any, key: PRNGKey) ->
 class _Work:
     """The moving parts of one run: mutable, private to the driver."""
 
-    def __init__(self, algorithm: Algorithm, state: Any, total: int):
-        self.algorithm, self.state, self.total, self.asked = algorithm, state, total, total
+    def __init__(self, algorithm: Algorithm, state: Any, total: int, devices: Any):
+        self.algorithm, self.state, self.total, self.devices = algorithm, state, total, devices
         self.t, self.retries, self.settling = 0, 0, False
         self.stop = StopCode.CONTINUE
         self.notes: list[str] = []
         self.records: list[Any] = []
         self.best: tuple[np.ndarray, Any, int] | None = None
+        self.seconds = 0.0  # of the runs that this one goes on from
 
     def chunk(self, target: Any, key: PRNGKey, size: int) -> None:
         """Advance to the next multiple of `size` or of the window, record, and guard."""
@@ -152,15 +186,16 @@ class _Work:
         if isinstance(target, Streams):
             following = self._until(until, size) - until
             target = target.feed(stream(key, BATCH), self.t, until, size, following)
-        start, end, total = jax.device_put(tuple(np.int32(n) for n in (self.t, until, self.total)))
-        go = advance.form(target, self.algorithm) if self.algorithm.brief else advance.full
-        state, taken, code, records = go(self.algorithm, target, self.state, key, (start, end, total), size)
+        algorithm, start, end, total = self.devices.same((self.algorithm, *bounds(self.t, until, self.total)))
+        go = program(self.algorithm, target)
+        state, taken, code, records = go(algorithm, target, self.state, key, (start, end, total), size)
         code = StopCode(int(code))
         if code is StopCode.NON_FINITE:  # back to the last finite state: the same steps without the one that failed
-            state = go(self.algorithm, target, self.state, key, (start, start + taken, total), size)[0]
+            state = go(algorithm, target, self.state, key, (start, start + taken, total), size)[0]
         taken = int(taken)
+        records = jax.tree.map(lambda r: np.asarray(r)[:taken], records)
         self.state, self.t = state, self.t + taken
-        self.records.append(jax.tree.map(lambda r: np.asarray(r)[:taken], records))
+        self.records.append(records)
         if code is StopCode.NON_FINITE:
             self._retry(StopCode.NON_FINITE, f"NaN or infinity at step {self.t}")
         elif code is not StopCode.CONTINUE:
@@ -173,7 +208,7 @@ class _Work:
         return min(t + size, (t // WINDOW + 1) * WINDOW, self.total)
 
     def _guard(self) -> None:
-        window = self._recent()
+        window = self._last(WINDOW)
         if not np.any(np.isfinite(window)):
             return
         if self.best is None or np.nanmedian(window) < np.nanmedian(self.best[0]):
@@ -184,15 +219,15 @@ class _Work:
                 StopCode.DIVERGED, f"objective diverged by step {self.t}, went back to the state of step {self.best[2]}"
             )
 
-    def _recent(self) -> np.ndarray:
-        """Objectives of the last window, whatever the length of the run."""
-        parts, missing = [], WINDOW
-        for record in reversed(self.records):
-            parts.append(record.objective[-missing:])
-            missing -= len(parts[-1])
-            if not missing:
+    def _last(self, count: int) -> np.ndarray:
+        """The last `count` objectives, or all if there are fewer: looked up from the end, however long the run is."""
+        parts, left = [], count
+        for block in reversed(self.records):
+            parts.append(block.objective[max(0, len(block.objective) - left) :])
+            left -= len(parts[-1])
+            if left <= 0:
                 break
-        return np.concatenate(parts[::-1])
+        return np.concatenate(parts[::-1]) if parts else np.zeros(0)
 
     def objective(self) -> np.ndarray:
         """Objectives of all steps so far, shape (t,)."""
@@ -228,45 +263,48 @@ class _Work:
     def _joined(self) -> Any:
         return jax.tree.map(lambda *parts: np.concatenate(parts), *self.records) if self.records else None
 
-    def save(self, folder: Path, mark: str) -> None:
-        trees = {"state": self.state, "algorithm": self.algorithm, "records": self._joined()}
+    def save(self, store: Checkpoints, began: float) -> None:
+        """Save all that a resumed run needs; what was recorded before the last save is not written again."""
+        state, best = self.devices.local((self.state, None if self.best is None else self.best[1]))
+        trees = {"state": state, "algorithm": self.algorithm}
         if self.best is not None:
-            trees |= {"best_objective": self.best[0], "best": self.best[1]}
+            trees |= {"best_objective": self.best[0], "best": best}
         plain = ("t", "total", "retries", "settling", "notes")
         meta = {name: getattr(self, name) for name in plain} | {
             "stop": int(self.stop),
             "best_t": self.best[2] if self.best else -1,
+            "seconds": self.seconds + time.perf_counter() - began,
         }
-        checkpoints.save(folder, mark, trees, meta | {"asked": self.asked})
+        store.save(trees, meta, self.records)
 
-    def resume(self, saved: checkpoints.Saved, step_shapes: Any) -> None:
+    def resume(self, saved: Saved, step_shapes: Any, target: Any) -> None:
         """Take up the work where the checkpoint left it."""
-        meta = saved.meta
-        if meta["asked"] != self.asked:
-            raise InputError(
-                f"The checkpoint is of a run of {meta['asked']} steps, {self.asked} were asked for: use the same number"
-            )
-        for name in ("t", "total", "retries", "settling", "notes"):
-            setattr(self, name, meta[name])
-        fresh = self.state
-        self.state = saved.fill("state", fresh)
-        self.algorithm = saved.fill("algorithm", self.algorithm)
-        self.stop = StopCode(meta["stop"])
-        self.records = [jax.tree.unflatten(jax.tree.structure(step_shapes), saved.arrays("records"))]
-        if meta["best_t"] >= 0:
-            self.best = (saved.arrays("best_objective")[0], saved.fill("best", fresh), meta["best_t"])
+        meta, fresh = saved.meta, self.state
+        try:
+            for name in ("t", "total", "retries", "settling", "notes", "seconds"):
+                setattr(self, name, meta[name])
+            self.stop = StopCode(meta["stop"])
+            self.state = self.devices.state(saved.fill("state", fresh), self.algorithm, target)
+            self.algorithm = saved.fill("algorithm", self.algorithm)
+            self.records = [jax.tree.unflatten(jax.tree.structure(step_shapes), block) for block in saved.records]
+            if meta["best_t"] >= 0:
+                best = self.devices.state(saved.fill("best", fresh), self.algorithm, target)
+                self.best = (saved.arrays("best_objective")[0], best, meta["best_t"])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise StorageError(f"The checkpoint is not one of this run ({type(error).__name__}: {error})") from error
 
-    def outcome(self, space: Any, seconds: float) -> Outcome:
-        records = self._joined()
+    def outcome(self, space: Any, began: float) -> Outcome:
+        records, seconds = self._joined(), self.seconds + time.perf_counter() - began
         if records is None:
             draws, history = None, History(np.zeros(0), np.zeros(0), {})
         else:
             draws, history = records.draw, History(records.objective, records.residual, records.scalars)
-        posterior = self.algorithm.posterior(self.state, draws, space)
+        state = self.devices.local(self.state)
+        posterior = self.algorithm.posterior(state, draws, space)
         run = Run(
             type(self.algorithm).__name__, settings(self.algorithm), history, self.stop, seconds, tuple(self.notes)
         )
-        return Outcome(posterior, run, self.state, self.algorithm)
+        return Outcome(posterior, run, state, self.algorithm)
 
 
 def settings(algorithm: eqx.Module) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from jensen._numerics.newton import value_gradient_hessian
-from jensen.core import DensityPosterior, PointPosterior, Posterior, PRNGKey, Scalar
+from jensen.core import DensityPosterior, PointPosterior, Posterior, PRNGKey, Scalar, spread
 from jensen.families import DiagonalGaussian, Gaussian
 
 POINT_SCALE = (
@@ -37,7 +37,7 @@ def start_gaussian(start: Posterior) -> Gaussian:
 def antithetic_noise(key: PRNGKey, num_draws: int, dimension: int, dtype: Any) -> Float[Array, "num_draws d"]:
     """Standard normal noise in pairs (eps, -eps), so that odd moments are exact; `num_draws` is even."""
     half = jax.random.normal(key, (num_draws // 2, dimension), dtype)
-    return jnp.concatenate([half, -half])
+    return spread(jnp.concatenate([half, -half]))
 
 
 def expected_derivatives(

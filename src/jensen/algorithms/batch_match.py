@@ -24,6 +24,7 @@ from jensen.core import (
     make_step,
     require,
     scalar_field,
+    spread,
 )
 from jensen.families import Gaussian
 
@@ -92,7 +93,7 @@ class BatchMatch(Algorithm):
     def step(self, key: PRNGKey, state: BatchMatchState, target: Any, clock: Clock) -> tuple[BatchMatchState, Step]:
         q = state.q
         size = self.batch_size * q.dimension
-        noise = jax.random.normal(key, (size,), q.mean.dtype).reshape(-1, q.dimension)  # flat compiles faster
+        noise = spread(jax.random.normal(key, (size,), q.mean.dtype).reshape(-1, q.dimension))  # flat compiles faster
         value, slope = jax.vmap(jax.value_and_grad(target.log_density))(q.mean + noise @ q.scale_tril.T)
         score = slope @ q.scale_tril
         usable = jnp.isfinite(value) & jnp.all(jnp.isfinite(score), axis=1)

@@ -77,6 +77,10 @@ class NUTS(Algorithm):
     target_acceptance: Scalar = scalar_field(0.8)
 
     @property
+    def lanes(self) -> int:
+        return self.chains
+
+    @property
     def default_steps(self) -> int:
         return 2000
 

@@ -85,6 +85,10 @@ class SGHMC(Algorithm):
                 require(0 < float(value) < high, words, InputError)
 
     @property
+    def lanes(self) -> int:
+        return self.chains
+
+    @property
     def default_steps(self) -> int:
         return 4000
 

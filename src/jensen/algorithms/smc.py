@@ -87,6 +87,10 @@ class TemperedSMC(Algorithm):
     step_size: Scalar = scalar_field(0.5)
 
     @property
+    def lanes(self) -> int:
+        return self.num_particles
+
+    @property
     def default_steps(self) -> int:
         return 200
 

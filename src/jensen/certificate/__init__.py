@@ -5,7 +5,7 @@ from jensen.certificate.chains import chain_checks
 from jensen.certificate.evidence import EvidenceEstimate, evidence_from_draws
 from jensen.certificate.modes import Modes, modes_of, search
 from jensen.certificate.tails import Tails, hill, local_stretch, tails_of, tails_of_draws
-from jensen.certificate.weights import Weights, weigh, weight_checks
+from jensen.certificate.weights import Weights, prepare_weights, weigh, weight_checks
 
 __all__ = [
     "EvidenceEstimate",
@@ -19,6 +19,7 @@ __all__ = [
     "hill",
     "local_stretch",
     "modes_of",
+    "prepare_weights",
     "search",
     "tails_of",
     "tails_of_draws",

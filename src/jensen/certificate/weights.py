@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jensen.certificate._pareto import smooth
-from jensen.core import Certificate, Check, Compiled, Density, PRNGKey, in_batches
+from jensen.core import Certificate, Check, Compiled, Density, PRNGKey, at_step, in_batches
 
 NUM_DRAWS = 4000
 BATCH = 100  # draws of one importance-weighted bound
@@ -92,10 +92,15 @@ def weigh(key: PRNGKey, q: Density, target: Any, num_draws: int = NUM_DRAWS) -> 
     return summarise(*map(np.asarray, _draw(key, q, target, num_draws)))
 
 
+def prepare_weights(key: PRNGKey, q: Density, target: Any, num_draws: int = NUM_DRAWS) -> None:
+    """Have the program of `weigh` compiled by another thread, for a density such as q."""
+    _draw.form(key, q, target, num_draws).ahead(key, q, target, num_draws)
+
+
 def weigh_more(key: PRNGKey, q: Density, target: Any, first: Weights, times: int) -> Weights:
     """`first` pooled with `times` further batches of as many draws, by the program that made it."""
     n = len(first.log_ratio)
-    batches = [map(np.asarray, _draw(jax.random.fold_in(key, i), q, target, n)) for i in range(times)]
+    batches = [map(np.asarray, _draw(at_step(key, i), q, target, n)) for i in range(times)]
     z, log_ratio = (np.concatenate(parts) for parts in zip((first.z, first.log_ratio), *batches, strict=True))
     return summarise(z, log_ratio)
 

@@ -3,18 +3,20 @@
 from jensen.core.algorithm import Algorithm, Clock, Step, StopCode, make_step
 from jensen.core.batching import in_batches
 from jensen.core.certificate import Certificate, Check, merge
-from jensen.core.compiled import Compiled
+from jensen.core.compiled import Compiled, Form
 from jensen.core.errors import (
     InputError,
     JensenError,
     MissingCapability,
     NonFiniteDensity,
+    ProcessLost,
     StorageError,
     UnknownName,
 )
 from jensen.core.family import Density, Family, Reparameterised, sample_many
 from jensen.core.fields import Scalar, as_scalar, require, scalar_field
 from jensen.core.objective import BatchObjective, Estimate, GradientEstimator, Objective
+from jensen.core.parallel import gathered, outer_draws, spread
 from jensen.core.posterior import (
     DensityPosterior,
     DrawsPosterior,
@@ -57,6 +59,7 @@ __all__ = [
     "Family",
     "Fed",
     "Fit",
+    "Form",
     "GaussianPrior",
     "GradientEstimator",
     "History",
@@ -75,6 +78,7 @@ __all__ = [
     "PRNGKey",
     "PointPosterior",
     "Posterior",
+    "ProcessLost",
     "Program",
     "Reparameterised",
     "Rows",
@@ -99,17 +103,20 @@ __all__ = [
     "constrain_many",
     "divergence",
     "finite_starts",
+    "gathered",
     "in_batches",
     "integer",
     "interval",
     "make_step",
     "merge",
     "no_sites",
+    "outer_draws",
     "positive",
     "real",
     "real_space",
     "require",
     "sample_many",
     "scalar_field",
+    "spread",
     "stream",
 ]

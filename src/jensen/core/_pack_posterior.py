@@ -28,6 +28,7 @@ from jensen.core.support import Support
 NUM_STORED = 4000
 _MAX_BYTES = 2**28  # of stored values: models with large deterministic sites store fewer draws
 _MAX_SIZE = 2**40
+MIN_SIZE = 100  # sizes and settings up to here are plausible, however small the arrays
 
 Arrays = dict[str, np.ndarray]
 
@@ -97,6 +98,7 @@ def pack_family(q: Family, name: str, arrays: Arrays) -> dict[str, Any]:
 def unpack_family(spec: Any, name: str, arrays: Arrays, known: Mapping[str, type[Family]], dimension: int) -> Density:
     """The family of `spec`: built by `from_config`, abstractly where it can be, then filled with the saved leaves."""
     cls, config = known[spec["class"]], spec["config"]
+    check_sizes(config, sum(a.size for n, a in arrays.items() if n.startswith(f"{name}/")))
     try:
         like = eqx.filter_eval_shape(cls.from_config, config)
     except jax.errors.JAXTypeError:  # it looks at the values of its placeholders
@@ -114,6 +116,15 @@ def unpack_family(spec: Any, name: str, arrays: Arrays, known: Mapping[str, type
     if q.dimension != dimension:
         raise ValueError(f"the family has dimension {q.dimension}, the space {dimension}")
     return q
+
+
+def check_sizes(config: Any, entries: int) -> None:
+    """Raise `ValueError` for a size in a `config` that its arrays cannot have: a family of it would be built first."""
+    if isinstance(config, dict | list):
+        for part in config.values() if isinstance(config, dict) else config:
+            check_sizes(part, entries)
+    elif isinstance(config, int | float) and not abs(config) <= max(entries, MIN_SIZE):
+        raise ValueError(f"{config!r} is no shape or size of a family with {entries} entries")
 
 
 def _rebuilds(q: Family, known: Mapping[str, type[Family]]) -> bool:

@@ -27,6 +27,7 @@ class StopCode(enum.IntEnum):
     TIME = 7
     PLATEAU = 8
     INTERRUPTED = 9
+    TERMINATED = 10
 
     @property
     def words(self) -> str:
@@ -46,6 +47,7 @@ _WORDS = {
     StopCode.TIME: "the time limit was reached",
     StopCode.PLATEAU: "the objective no longer improved beyond its noise",
     StopCode.INTERRUPTED: "interrupted from the keyboard; the state so far was kept",
+    StopCode.TERMINATED: "stopped by SIGTERM; the state so far was kept",
 }
 
 
@@ -100,6 +102,8 @@ class Algorithm(eqx.Module):
     `brief`: whether a run takes some dozens of steps, so that compiling it in haste pays (see `Compiled`).
     `cooldown`: the last part of a run, as a fraction of it, in which steps shrink; when a plateau is met earlier, the
     loop goes on to that part.
+    `lanes`: the particles, chains or restarts that the state holds along leading axes, 0 where there are none: what a
+    mesh of devices can share out.
 
     The state that `init` returns is an `eqx.Module` with the tree, dtypes and weak types that `step` keeps. `start` is
     a `Posterior` to begin from: the loop always passes one (at the least a `PointPosterior` of finite density).
@@ -120,6 +124,11 @@ class Algorithm(eqx.Module):
     def default_steps(self) -> int:
         """Number of steps that a run takes at most where none is given."""
         return 1000
+
+    @property
+    def lanes(self) -> int:
+        """Length of the leading axes of the state that hold independent members: particles, chains, restarts."""
+        return 0
 
     def check(self, target: Any) -> None:
         """Refuse at the door, before anything is traced, a target that the settings do not fit. Raises `InputError`."""

@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jensen.core.parallel import spread
+
 
 def in_batches(fn: Callable[[Any], Any], rows: Any, size: int) -> Any:
     """`jax.vmap(fn)(rows)` by a loop over equal batches of at most `size` rows: memory is that of one batch.
@@ -19,5 +21,5 @@ def in_batches(fn: Callable[[Any], Any], rows: Any, size: int) -> Any:
     length = -(-n // count)
     places = jnp.minimum(jnp.arange(count * length), n - 1).reshape(count, length)
     filled = jax.tree.map(lambda a: a[places], rows)
-    out = jax.lax.map(jax.vmap(fn), filled)
+    out = jax.lax.map(lambda rows: jax.vmap(fn)(spread(rows)), filled)
     return jax.tree.map(lambda a: a.reshape(count * length, *a.shape[2:])[:n], out)

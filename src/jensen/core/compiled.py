@@ -1,7 +1,9 @@
 """Compiled programs: in haste where they run briefly, else with all that XLA can do."""
 
+import contextlib
 import functools
 import math
+import threading
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -11,6 +13,8 @@ import jax.numpy as jnp
 from jax._src.core import trace_state_clean  # NumPyro relies on it too; JAX has no public name for it
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
+from jensen.core.haste import haste
+from jensen.core.parallel import gathered
 from jensen.core.target import Noisy, Target
 
 P = ParamSpec("P")
@@ -20,22 +24,47 @@ WORK = 50_000  # of a log density up to which some thousand evaluations take les
 SMALL = 20_000  # elements of all other arrays up to which the same is taken to hold
 PASSES = 1_000_000  # the same for programs that pass over their arguments a few times
 WHILE = 100  # rounds that a loop of unknown length is taken to make
-_HASTE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
-@functools.cache
-def haste() -> dict[str, Any]:
-    """Compiler options under which XLA takes about a third of its time, for code a few times as slow.
+class Form(Generic[P, R]):
+    """A function under `eqx.filter_jit` whose programs another thread may compile before they are called.
 
-    For the CPU alone, and empty where this version of XLA does not know them.
+    XLA compiles without Python's lock, so that what is next can be traced meanwhile. Tracing itself stays in the thread
+    of the caller: model languages keep their state in globals.
     """
-    if jax.default_backend() != "cpu":
-        return {}
-    try:
-        jax.jit(lambda: 0, compiler_options=_HASTE).lower().compile()
-    except Exception:
-        return {}
-    return _HASTE
+
+    def __init__(self, fn: Callable[P, R], **options: Any):
+        make: Any = eqx.filter_jit
+        self.program = make(fn, **options)
+        self._seen: set[int] = set()
+        self._compilers: list[threading.Thread] = []
+
+    def ahead(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Trace for such arguments and leave the compilation to a thread; False where that was done before."""
+        if not trace_state_clean():
+            return False
+        leaves, tree = jax.tree.flatten((args, kwargs))
+        marks = tuple((a.shape, a.dtype) if eqx.is_array(a) else a for a in leaves)
+        mark = hash((tree, marks, jnp.result_type(float)))
+        if mark in self._seen:
+            return False
+        self._seen.add(mark)
+        lowered = self.program.lower(*args, **kwargs)
+        compiler = threading.Thread(target=_compile, args=(lowered,), name="compile")
+        compiler.start()
+        self._compilers.append(compiler)
+        return True
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The function's value, from the program that was compiled ahead if there is one."""
+        while self._compilers:
+            self._compilers.pop().join()
+        return self.program(*args, **kwargs)
+
+
+def _compile(lowered: Any) -> None:
+    with contextlib.suppress(Exception):  # the call compiles again, and raises where it can be caught
+        lowered.compile()
 
 
 class Compiled(Generic[P, R]):
@@ -44,25 +73,26 @@ class Compiled(Generic[P, R]):
     A call takes the form for haste where compilation is nearly all of the time that it needs: if the log densities of
     the targets among its arguments have at most `WORK`, and its other arrays at most `small` elements. The choice
     depends on structure and shapes alone, so that results are reproducible. What takes many steps uses `full`. Within
-    another trace it is the function itself.
+    another trace it is the function itself. Over a mesh of devices its value is whole on each of them, unless `gather`
+    says that it places its value itself.
     """
 
-    def __init__(self, fn: Callable[P, R], small: int = SMALL):
+    def __init__(self, fn: Callable[P, R], small: int = SMALL, gather: bool = True):
         functools.update_wrapper(self, fn)
         self.fn, self.small = fn, small
-        self.full = eqx.filter_jit(fn)
+        self.program = _gathering(fn) if gather else fn
+        self.full = Form(self.program)
 
     @functools.cached_property
-    def hasty(self) -> Callable[P, R]:
+    def hasty(self) -> Form[P, R]:
         """The form that is compiled in haste."""
-        make: Any = eqx.filter_jit
-        return make(self.fn, compiler_options=haste()) if haste() else self.full
+        return Form(self.program, compiler_options=haste()) if haste() else self.full
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As a method: evaluated eagerly, it would be dozens of programs, one for each primitive."""
         return self if instance is None else functools.partial(self, instance)
 
-    def form(self, *args: Any) -> Any:
+    def form(self, *args: Any) -> Form[P, R]:
         """The form that these arguments ask for."""
         parts = jax.tree.leaves(args, is_leaf=_is_target)
         elements = sum(math.prod(a.shape) for a in parts if eqx.is_array(a))
@@ -74,6 +104,14 @@ class Compiled(Generic[P, R]):
         if not trace_state_clean():
             return self.fn(*args, **kwargs)
         return self.form(args, kwargs)(*args, **kwargs)
+
+
+def _gathering(fn: Callable[P, R]) -> Callable[P, R]:
+    @functools.wraps(fn)
+    def program(*args: P.args, **kwargs: P.kwargs) -> R:
+        return gathered(fn(*args, **kwargs))
+
+    return program
 
 
 def _is_target(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class JensenError(Exception):
@@ -38,8 +39,17 @@ class NonFiniteDensity(InputError):
     """The log density is NaN or infinite at every starting point."""
 
 
+class ProcessLost(JensenError, RuntimeError):
+    """Another process of a run over several has ended or cannot be reached."""
+
+
 class StorageError(JensenError, OSError):
-    """A saved fit cannot be written or read: missing, truncated, foreign, or of another version."""
+    """A saved fit or checkpoint cannot be written or read: missing, truncated, foreign, or of another version.
+
+    `kept`: where a run could not save its checkpoint, the `Fit` that it had come to, not certified; else None.
+    """
+
+    kept: Any = None
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""

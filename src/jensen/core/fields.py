@@ -7,6 +7,8 @@ import equinox as eqx
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
+from jax._src.core import trace_state_clean  # NumPyro relies on it too; JAX has no public name for it
 from jaxtyping import Array, Float
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ def as_scalar(value: Any) -> Scalar:
     """`value` as a strongly typed 0-d array of JAX's default float type (a weak type would compile once more)."""
     if isinstance(value, jax.core.Tracer | jax.Array) and jnp.issubdtype(value.dtype, jnp.floating):
         return value
+    if isinstance(value, int | float) and trace_state_clean():  # without a program of its own
+        return jax.device_put(np.asarray(value, jnp.result_type(float)))
     return jnp.asarray(value, dtype=jnp.result_type(float))
 
 

@@ -5,35 +5,56 @@ import errno
 import io
 import os
 import secrets
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jensen.core.archives import read_npz
 from jensen.core.errors import StorageError
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that a reader sees the old file or the new. Raises `StorageError` with the cause."""
+def write_atomic(path: Path, data: bytes | Sequence[bytes | memoryview]) -> None:
+    """Write `data`, whole or in pieces, to `path` so that a reader sees the old file or the new.
+
+    Raises `StorageError` with the cause.
+    """
     temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise StorageError(f"Cannot write {path}: {cause(error)}") from error
 
 
+def sync_folder(folder: Path) -> None:
+    """Flush the names in `folder` to the disk: without it, a power cut may undo a rename that had returned."""
+    if os.name != "posix":  # elsewhere folders cannot be opened
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # one may write in it, but not look into it
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system without it, such as some network ones
+            raise
+    finally:
+        os.close(handle)
+
+
 def cause(error: OSError) -> str:
     """Why the system refused, with the mend."""
-    if error.errno == errno.ENOSPC:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "no space is left on the disk; free some and run again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "the folder is not writable; choose another with --out or path="
@@ -54,13 +75,8 @@ def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an npz file, unpickling nothing. Raises `StorageError` if it is missing, truncated or foreign."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise StorageError(f"No file {path}") from error
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise StorageError(
-            f"{path} is truncated or not an array file of Jensen ({type(error).__name__}: {error})"
-        ) from error
+    """The arrays of an npz file, as `archives.read_npz` reads them: nothing is unpickled, sizes are limited.
+
+    Raises `StorageError` if it is missing, truncated or foreign.
+    """
+    return read_npz(path)

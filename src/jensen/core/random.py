@@ -4,9 +4,16 @@
 and the draws of a certificate are disjoint from the draws of the run by construction.
 """
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax._src.core import trace_state_clean  # NumPyro relies on it too; JAX has no public name for it
 from jaxtyping import Array, Int, Key
+
+from jensen.core.haste import haste
 
 INIT, STEP, BATCH, CERTIFY, RESTART, SEARCH, POSTERIOR, START = range(1, 9)
 
@@ -15,12 +22,24 @@ PRNGKey = Key[Array, ""]
 
 def stream(key: PRNGKey, tag: int) -> PRNGKey:
     """The key of the stream `tag` of a run's `key`."""
-    return jax.random.fold_in(key, tag)
+    return _fold_in(key, tag)
 
 
 def at_step(stream_key: PRNGKey, t: int | Int[Array, ""]) -> PRNGKey:
     """The key of step `t` in a stream."""
-    return jax.random.fold_in(stream_key, t)
+    return _fold_in(stream_key, t)
+
+
+def _fold_in(key: PRNGKey, data: int | Int[Array, ""]) -> PRNGKey:
+    if not trace_state_clean():
+        return jax.random.fold_in(key, data)
+    return _hasty_fold_in()(key, np.uint32(data))
+
+
+@functools.cache
+def _hasty_fold_in() -> Callable[[PRNGKey, np.uint32], PRNGKey]:
+    """One small program; as JAX would compile it, it is a noticeable part of the time to a first posterior."""
+    return jax.jit(jax.random.fold_in, compiler_options=haste())
 
 
 def check_key(key: object) -> PRNGKey:

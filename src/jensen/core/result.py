@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 
 from jensen.core.algorithm import StopCode
@@ -50,7 +51,7 @@ class Fit(eqx.Module):
 
     `info` is plain data about where the fit comes from (versions, seed, command, data hash); `predictive` and
     `observed` are draws from the posterior predictive distribution and the data they answer to, where the target has
-    them.
+    them. `shared`: whether it was had over several processes, each of which holds it; the first one alone saves it.
     """
 
     posterior: Posterior
@@ -59,6 +60,7 @@ class Fit(eqx.Module):
     info: dict[str, Any] = eqx.field(default_factory=dict)
     predictive: dict[str, np.ndarray] = eqx.field(default_factory=dict)
     observed: dict[str, np.ndarray] = eqx.field(default_factory=dict)
+    shared: bool = eqx.field(static=True, default=False)
 
     @property
     def history(self) -> History:
@@ -78,6 +80,8 @@ class Fit(eqx.Module):
         """
         from jensen.core.storage import save_fit
 
+        if self.shared and jax.process_index() != 0:
+            return Path(path).absolute()
         return save_fit(self, path, overwrite=overwrite)
 
     def __str__(self) -> str:

@@ -1,7 +1,6 @@
 """Saving and loading fits: a folder of strict JSON and plain arrays, written in one piece; loading executes nothing."""
 
 import hashlib
-import io
 import os
 import secrets
 import shutil
@@ -21,8 +20,9 @@ from jensen.core._pack_posterior import (
     unpack_space,
 )
 from jensen.core._pack_records import pack_certificate, pack_run, unpack_certificate, unpack_run
-from jensen.core.errors import JensenError, StorageError
-from jensen.core.files import cause, pack_arrays
+from jensen.core.archives import read_npz
+from jensen.core.errors import StorageError
+from jensen.core.files import cause, pack_arrays, sync_folder
 from jensen.core.result import Fit
 
 FORMAT = "jensen-fit"
@@ -97,10 +97,14 @@ def load_fit(path: str | Path, families: tuple[type, ...] = ()) -> Fit:
     arrays = _read_arrays(path / ARRAYS, header)
     try:
         return _unpack(header, arrays, families)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, JensenError) as error:
+    except Exception as error:  # plain data of the wrong kind fails in as many ways as there are parts to rebuild
         raise StorageError(
-            f"{path / HEADER} is damaged or was edited ({type(error).__name__}: {error}): save the fit again"
+            f"{path / HEADER} is damaged or was edited ({type(error).__name__}: {_short(error)}): save the fit again"
         ) from error
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _read_header(path: Path) -> dict[str, Any]:
@@ -144,12 +148,8 @@ def _read_arrays(file: Path, header: dict[str, Any]) -> Arrays:
     if hashlib.sha256(data).hexdigest() != header.get("arrays_sha256"):
         raise StorageError(f"{file} was changed after it was saved (its SHA-256 differs): copy it again")
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise ValueError("it holds compressed arrays, which Jensen never writes")
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
+        return read_npz(data, methods=(zipfile.ZIP_STORED,))
+    except StorageError as error:
         raise StorageError(f"{file} is not an array file of Jensen ({error})") from error
 
 
@@ -165,6 +165,7 @@ def _replace_folder(path: Path, files: dict[str, bytes]) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+        sync_folder(fresh)
         if path.exists():
             os.rename(path, old)
         try:
@@ -173,6 +174,7 @@ def _replace_folder(path: Path, files: dict[str, bytes]) -> None:
             if old.exists():
                 os.rename(old, path)
             raise
+        sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"Cannot write {path}: {cause(error)}") from error
     finally:
@@ -206,4 +208,5 @@ def _unpack(header: dict[str, Any], arrays: Arrays, families: tuple[type, ...]) 
         {str(n): take(arrays, f"{group}/{i}", None, "fiubcUS") for i, n in enumerate(header[group])}
         for group in ("predictive", "observed")
     ]
-    return Fit(posterior, unpack_certificate(header["certificate"]), runs, dict(header["info"]), *groups)
+    certificate = unpack_certificate(header["certificate"])
+    return Fit(posterior, certificate, runs, dict(header["info"]), predictive=groups[0], observed=groups[1])

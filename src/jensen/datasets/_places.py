@@ -1,6 +1,7 @@
 """Where data are found: in an installed package, in the folder $JENSEN_DATA, or at a public address."""
 
 import hashlib
+import http.client
 import importlib.util
 import os
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from jensen.core import JensenError
+
+CHUNK = 2**20  # bytes
 
 
 class DatasetError(JensenError, OSError):
@@ -70,9 +73,12 @@ class Download:
     def find(self) -> Path | None:
         file = cache_folder() / self.sha256[:16] / self.url.rsplit("/", 1)[-1]
         if file.is_file():
-            check_sha256(file, self.sha256)
-        else:
-            download(self, file, urllib.request.urlopen)
+            try:
+                check_sha256(file, self.sha256)
+                return file
+            except DatasetError:  # a cache is only a copy: damaged, it goes
+                file.unlink(missing_ok=True)
+        download(self, file, open_https)
         return file
 
     def describe(self) -> str:
@@ -103,25 +109,85 @@ def check_sha256(file: Path, expected: str) -> None:
         )
 
 
+class HttpsRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to https addresses only, each of them looked at before it is asked."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if not newurl.lower().startswith("https://"):
+            raise DatasetError(f"{req.full_url} redirects to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def https_opener() -> urllib.request.OpenerDirector:
+    """An opener that knows no scheme but https: neither http, ftp nor local files."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        HttpsRedirects(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def open_https(url: str, timeout: float) -> Any:
+    """The response of an https address. Raises `DatasetError` for a redirect elsewhere, `OSError` as urllib does."""
+    return https_opener().open(url, timeout=timeout)
+
+
 def download(place: Download, file: Path, open_url: Callable[..., Any]) -> None:
-    """Write what is at `place` to `file`, atomically, if it is what was pinned. Raises `DatasetError` otherwise."""
+    """Write what is at `place` to `file`, atomically, if it is what was pinned. Raises `DatasetError` otherwise.
+
+    No more than the pinned size is read, nothing at all where the server announces another, and what was written of a
+    file that is not the pinned one is removed.
+    """
     if not place.url.startswith("https://"):
         raise DatasetError(f"{place.url} is not an https address: data are downloaded over https only")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        stream = tempfile.NamedTemporaryFile(dir=file.parent, delete=False)  # noqa: SIM115  closed and removed below
+    except OSError as error:
+        raise _unwritable(file, error) from error
+    part = Path(stream.name)
+    try:
+        with stream:
+            _receive(place, stream, open_url)
+        os.replace(part, file)
+    except DatasetError:
+        raise
+    except OSError as error:
+        raise _unwritable(file, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _unwritable(file: Path, error: OSError) -> DatasetError:
+    return DatasetError(f"{file} cannot be written: {error}. Set JENSEN_CACHE to a folder that can")
+
+
+def _receive(place: Download, stream: Any, open_url: Callable[..., Any]) -> None:
+    wrong = DatasetError(f"{place.url} is not the pinned file ({place.size} bytes, SHA-256 {place.sha256[:16]}...)")
+    digest, got = hashlib.sha256(), 0
     try:
         with open_url(place.url, timeout=60) as response:
             if not response.geturl().startswith("https://"):
                 raise DatasetError(f"{place.url} redirects to {response.geturl()}, which is not https")
-            data = response.read(place.size + 1)
+            announced = response.headers.get("Content-Length")
+            if announced is not None and announced != str(place.size):
+                raise wrong
+            while got <= place.size:
+                data = response.read(min(CHUNK, place.size + 1 - got))
+                if not data:
+                    break
+                got += len(data)
+                digest.update(data)
+                stream.write(data)
     except DatasetError:
         raise
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise DatasetError(f"{place.url} cannot be downloaded: {error}") from error
-    if len(data) != place.size or hashlib.sha256(data).hexdigest() != place.sha256:
-        raise DatasetError(f"{place.url} is not the pinned file ({place.size} bytes, SHA-256 {place.sha256[:16]}...)")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as stream:
-            stream.write(data)
-        os.replace(stream.name, file)
-    except OSError as error:
-        raise DatasetError(f"{file} cannot be written: {error}. Set JENSEN_CACHE to a folder that can") from error
+    if got != place.size or digest.hexdigest() != place.sha256:
+        raise wrong

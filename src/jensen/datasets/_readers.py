@@ -1,49 +1,52 @@
 """Files of data sets as dicts of arrays: read without extraction, without pickle, within limits of size."""
 
 import csv
-import gzip
 import io
 import json
-import lzma
-import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jensen.core import InputError, UnknownName
+from jensen.core import InputError, StorageError, UnknownName, archives
 from jensen.datasets._places import DatasetError
 
-LIMIT = 512 * 2**20  # bytes of one member, unpacked
+LIMIT = 2**30  # bytes of one archive, unpacked
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Damage in a file of data as `DatasetError`."""
+    try:
+        yield
+    except StorageError as error:
+        raise DatasetError(f"{path} is damaged: {error}") from error
 
 
 def npz(path: Path, prefix: str = "") -> dict[str, np.ndarray]:
     """The arrays of an npz file whose names begin with `prefix`, which is taken off."""
-    _check_members(path)
-    with np.load(path, allow_pickle=False) as archive:
-        return {name[len(prefix) :]: archive[name] for name in archive.files if name.startswith(prefix)}
-
-
-def _check_members(path: Path) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            large = [m.filename for m in archive.infolist() if m.file_size > LIMIT]
-    except zipfile.BadZipFile as error:
-        raise DatasetError(f"{path} is damaged: {error}") from error
-    if large:
-        raise DatasetError(f"{path}: {large[0]} unpacks to more than {LIMIT} bytes")
+    with _reading(path):
+        return archives.read_npz(path, prefix, LIMIT, archives.PINNED, "an archive of arrays")
 
 
 def member(path: Path, name: str) -> bytes:
     """The bytes of the member `name` of a zip file."""
-    _check_members(path)
-    with zipfile.ZipFile(path) as archive:
-        return archive.read(name)
+    with _reading(path):
+        return archives.read_member(path, name, limit=LIMIT)
 
 
 def document(path: Path) -> Any:
     """A JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    return _parsed(path.read_bytes(), path)
+
+
+def _parsed(data: bytes, path: Path) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path} is damaged: not JSON ({error})") from error
 
 
 def radon(path: Path) -> dict[str, np.ndarray]:
@@ -66,13 +69,18 @@ def breast_cancer(path: Path) -> dict[str, np.ndarray]:
 
 def digits(path: Path) -> dict[str, np.ndarray]:
     """scikit-learn's `digits.csv.gz`: images (1797, 8, 8) of 0 .. 16, and labels."""
-    rows = np.loadtxt(path, delimiter=",")
+    with _reading(path):
+        data = archives.unpack_gzip(path.read_bytes(), LIMIT)
+    rows = np.loadtxt(io.BytesIO(data), delimiter=",")
     return {"images": rows[:, :-1].reshape(-1, 8, 8), "labels": rows[:, -1].astype(int)}
 
 
 def text(path: Path) -> dict[str, str]:
     """A text file, packed by xz or not."""
-    data = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+    data = path.read_bytes()
+    if path.suffix == ".xz":
+        with _reading(path):
+            data = archives.unpack_xz(data, LIMIT)
     return {"text": data.decode("utf-8")}
 
 
@@ -104,33 +112,31 @@ def gaussian_process_split(path: Path, name: str) -> dict[str, np.ndarray]:
 
 
 def _gzipped_csv(path: Path, name: str) -> np.ndarray:
-    with gzip.GzipFile(fileobj=io.BytesIO(member(path, name))) as stream:
-        data = stream.read(LIMIT + 1)
-    if len(data) > LIMIT:
-        raise DatasetError(f"{path}: {name} unpacks to more than {LIMIT} bytes")
+    with _reading(path):
+        data = archives.unpack_gzip(member(path, name), LIMIT)
     return np.loadtxt(io.BytesIO(data), delimiter=",", ndmin=2)
 
 
 def posteriordb_data(path: Path, data: str | None = None) -> dict[str, Any]:
     """The data set `data` of posteriordb, its JSON object; without `data`, `{"names": (...)}`."""
-    with zipfile.ZipFile(path) as archive:
-        known = [name.removesuffix(".json") for name in archive.namelist()]
+    with _reading(path):
+        known = [name.removesuffix(".json") for name in archives.member_names(path, LIMIT, archives.PINNED)]
     if data is None:
         return {"names": tuple(known)}
     if data not in known:
         raise UnknownName("posteriordb data set", data, known)
-    return json.loads(member(path, f"{data}.json"))
+    return _parsed(member(path, f"{data}.json"), path)
 
 
 def reference_draws(path: Path, posterior: str | None = None) -> dict[str, np.ndarray]:
     """Reference draws (chains, draws, d) by posterior; of one `posterior` only, under the name `draws`."""
     if posterior is None:
         return npz(path)
-    _check_members(path)
-    with np.load(path, allow_pickle=False) as archive:
-        if posterior not in archive.files:
-            raise UnknownName("reference posterior", posterior, archive.files)
-        return {"draws": archive[posterior]}
+    with _reading(path):
+        known = [name.removesuffix(".npy") for name in archives.member_names(path, LIMIT, archives.PINNED)]
+    if posterior not in known:
+        raise UnknownName("reference posterior", posterior, known)
+    return {"draws": npz(path, f"{posterior}.npy")[""]}
 
 
 def check_options(name: str, given: dict[str, Any], allowed: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from jensen.core import InputError
 
+FREE_CELLS, CELLS_PER_BYTE = 2**27, 50  # a Parquet file may unpack to as many
 MISSING = ("", "NA", "NaN", "nan", "null")
 
 
@@ -48,6 +49,7 @@ def _check_file(path: Path) -> None:
 
 def _read_parquet(path: Path) -> Any:
     import polars as pl
+    from pyarrow import parquet
 
     with path.open("rb") as file:
         first = file.read(4)
@@ -57,10 +59,30 @@ def _read_parquet(path: Path) -> Any:
         raise InputError(f"{path} is not a Parquet file: it begins with {first!r}")
     if last != b"PAR1":
         raise InputError(f"{path} is truncated: the end of the Parquet file is missing, copy it again")
+    # Arrow's reader, for that of polars panics at damaged pages, and a panic is no Exception.
     try:
-        return pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {error}") from error
+        with parquet.ParquetFile(path) as file:
+            _check_cells(path, file.metadata.num_rows * max(1, file.metadata.num_columns))
+            table = file.read()
+        table.validate(full=True)
+        frame = pl.DataFrame(table)
+    except InputError:
+        raise
+    except Exception as error:  # of Arrow: ArrowInvalid, OSError, ArrowNotImplementedError, UnicodeDecodeError ...
+        words = " ".join(str(error).split())[:300]
+        raise InputError(f"{path} cannot be read as Parquet, it may be damaged: {words}") from error
+    names = list(frame.columns)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path} has two columns named {', '.join(map(repr, twice))}: rename one")
+    return frame
+
+
+def _check_cells(path: Path, cells: int) -> None:
+    """A constant column of any length takes a few bytes: what the file promises is held against its size."""
+    limit = max(FREE_CELLS, CELLS_PER_BYTE * path.stat().st_size)
+    if cells > limit:
+        raise InputError(f"{path} promises {cells:,} cells in {path.stat().st_size:,} bytes: it is damaged or a bomb")
 
 
 def _read_csv(path: Path, separator: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jensen.core import InputError, PRNGKey
+from jensen.core import InputError, PRNGKey, spread
 from jensen.gradient_estimators._replicated import Replicated
 
 Function = Callable[[Any, Float[Array, " d"]], Float[Array, ""]]
@@ -50,7 +50,7 @@ def draw_and_log_probs(q: Any, eps: Any) -> tuple[Float[Array, " d"], Float[Arra
 
 def draw_noise(key: PRNGKey, q: Any, num_draws: int) -> Any:
     """Noise of `num_draws` draws, leading axis draws."""
-    return q.noise_many(key, num_draws)
+    return spread(q.noise_many(key, num_draws))
 
 
 def standard_error(values: Float[Array, " n"]) -> Float[Array, ""]:

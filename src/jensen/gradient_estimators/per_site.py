@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jensen.core import Estimate, GradientEstimator, InputError, PRNGKey
+from jensen.core import Estimate, GradientEstimator, InputError, PRNGKey, spread
 from jensen.families.program import ProgramFamily
 from jensen.gradient_estimators._draws import Evaluated, Function, check_num_draws, standard_error
 from jensen.gradient_estimators._replicated import Replicated, check_family
@@ -57,7 +57,7 @@ class PerSite(GradientEstimator):
     def expectation(self, key: PRNGKey, q: Any, f: Function) -> Estimate:
         check_family(self, q)
         walk = _Walk(q, f, self.num_draws)
-        keys = jax.random.split(key, self.num_draws)
+        keys = spread(jax.random.split(key, self.num_draws))
         values, surrogates = jax.vmap(lambda k: walk.copy(k, (), 1.0), axis_name=_AXIS)(keys)
         return Estimate(jnp.mean(_fixed(values)), jnp.mean(surrogates), standard_error(_fixed(values)))
 

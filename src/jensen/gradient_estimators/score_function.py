@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jensen.core import Density, Estimate, GradientEstimator, PRNGKey
+from jensen.core import Density, Estimate, GradientEstimator, PRNGKey, spread
 from jensen.gradient_estimators._draws import Function, check_num_draws, standard_error
 from jensen.gradient_estimators._replicated import check_family
 
@@ -38,7 +38,7 @@ class ScoreFunction(GradientEstimator):
             z = jax.lax.stop_gradient(q.sample(key))
             return f(q, z), q.log_prob(z)
 
-        values, log_q = jax.vmap(value)(jax.random.split(key, n))
+        values, log_q = jax.vmap(value)(spread(jax.random.split(key, n)))
         fixed = jax.lax.stop_gradient(values)
         baseline = (jnp.sum(fixed) - fixed) / (n - 1)
         surrogate = jnp.mean(values + (fixed - baseline) * log_q)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jensen.core import Density, Estimate, GradientEstimator, InputError, PRNGKey
+from jensen.core import Density, Estimate, GradientEstimator, InputError, PRNGKey, spread
 from jensen.gradient_estimators._draws import Function, check_num_draws, log_probs, standard_error
 from jensen.gradient_estimators._replicated import check_family
 from jensen.gradient_estimators.of_weights import OfWeights
@@ -52,7 +52,7 @@ class VIMCO(GradientEstimator):
             gain = fixed - _without_each(f.phi, jax.lax.stop_gradient(log_w))
             return fixed, cost + jnp.vdot(gain, log_q)
 
-        values, surrogates = jax.vmap(value)(jax.random.split(key, self.num_draws))
+        values, surrogates = jax.vmap(value)(spread(jax.random.split(key, self.num_draws)))
         return Estimate(jnp.mean(values), jnp.mean(surrogates), standard_error(values))
 
 

@@ -146,7 +146,9 @@ def _observed(target: NumPyroTarget) -> dict[str, Array]:
 
 
 def _leaf(value: Any) -> Any:
-    return jnp.asarray(value) if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "fiub" else value
+    if not (isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "fiub"):
+        return value
+    return jax.device_put(np.array(value))  # a copy that is nobody else's, without a program of its own
 
 
 def _check_data(args: Any, kwargs: Any) -> None:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jensen.core import History, InputError, StorageError
+from jensen.core._pack_posterior import check_sizes
 from jensen.core.files import pack_arrays, read_arrays, write_atomic
 from jensen.vae import likelihoods
 from jensen.vae._build import build, chosen_prior
@@ -58,8 +59,9 @@ def load(make: Any, path: Path) -> Any:
             raise ValueError(f"format {header['format']!r} {header['version']}, this Jensen reads {FORMAT} {VERSION}")
         vae = make(**{name: _whole(value) for name, value in header["settings"].items()})
         _fill(vae, header, arrays)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise StorageError(f"{path} is no saved VAE of Jensen, or was damaged ({error}): save it again") from error
+    except Exception as error:  # plain data of the wrong kind fails in as many ways as there are parts to rebuild
+        words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise StorageError(f"{path} is no saved VAE of Jensen, or was damaged ({words}): save it again") from error
     return vae
 
 
@@ -73,15 +75,25 @@ def _fill(vae: Any, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> No
         else:
             likelihood = getattr(likelihoods, kind["class"])(**kind["fields"])
         key = jax.random.key(0)
-        prior = chosen_prior(key, vae.prior, vae.latent_dim, vae.num_components)
         image = None if vae.image_shape is None else tuple(vae.image_shape)
         sizes = tuple(vae.hidden), image, tuple(vae.channels)
-        parts = build(key, np.zeros((2, columns)), likelihood, prior, vae.posterior, *sizes)
-        leaves, tree = jax.tree.flatten(eqx.filter(parts, eqx.is_array))
+        entries = sum(a.size for name, a in arrays.items() if name.startswith("part/"))
+        check_sizes(
+            [columns, *map(list, (sizes[0], image or (), sizes[2])), vae.latent_dim, vae.num_components], entries
+        )
+
+        def untrained() -> Any:
+            prior = chosen_prior(key, vae.prior, vae.latent_dim, vae.num_components)
+            return build(key, np.zeros((2, columns)), likelihood, prior, vae.posterior, *sizes)
+
+        # Shapes first: settings of another network than the arrays' could ask for more memory than there is.
+        leaves = jax.tree.leaves(eqx.filter(eqx.filter_eval_shape(untrained), _has_shape))
         saved = [arrays.get(f"part/{i}") for i in range(len(leaves))]
         for old, new in zip(leaves, saved, strict=True):
             if new is None or new.shape != old.shape or f"part/{len(leaves)}" in arrays:
                 raise ValueError("its arrays are of another architecture than its settings say")
+        parts = untrained()
+        tree = jax.tree.structure(eqx.filter(parts, eqx.is_array))
         made = jax.tree.unflatten(tree, [jnp.asarray(a) for a in saved])
         vae.model_, vae.conditional_ = eqx.combine(made, eqx.filter(parts, eqx.is_array, inverse=True))
     vae.likelihood_ = vae.model_.likelihood
@@ -91,6 +103,10 @@ def _fill(vae: Any, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> No
     vae.n_iter_, vae.n_features_in_, vae._n_features_out = int(header["steps"]), columns, int(vae.latent_dim)
     if header["names"]:
         vae.feature_names_in_ = np.asarray(header["names"], object)
+
+
+def _has_shape(leaf: Any) -> bool:
+    return eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
 
 
 def _leaves(tree: Any) -> list[Any]:

@@ -36,6 +36,10 @@ class Wrapper(Algorithm):
         return self.algorithm.brief
 
     @property
+    def lanes(self) -> int:
+        return self.algorithm.lanes
+
+    @property
     def default_steps(self) -> int:
         return self.algorithm.default_steps
 

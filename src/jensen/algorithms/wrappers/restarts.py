@@ -21,6 +21,7 @@ from jensen.core import (
     StopCode,
     finite_starts,
     make_step,
+    outer_draws,
 )
 
 MEMORY = 0.95  # of the objective by which runs are compared
@@ -60,6 +61,10 @@ class Restarts(Wrapper):
                 f"{type(self.algorithm).__name__} gives draws: run several chains instead of restarting it"
             )
 
+    @property
+    def lanes(self) -> int:
+        return self.num
+
     def init(self, key: PRNGKey, target: Any, start: Posterior) -> RestartsState:
         key_start, key_init = jax.random.split(key)
         keys = jax.random.split(key_init, self.num)
@@ -78,7 +83,8 @@ class Restarts(Wrapper):
     def step(self, key: PRNGKey, state: RestartsState, target: Any, clock: Clock) -> tuple[RestartsState, Step]:
         keys = jax.random.split(key, self.num)
         move = lambda key, inner: self.algorithm.step(key, inner, target, clock)  # noqa: E731
-        moved, steps = eqx.filter_vmap(move)(keys, state.inner)
+        with outer_draws():
+            moved, steps = eqx.filter_vmap(move)(keys, state.inner)
         live = (state.code == StopCode.CONTINUE) & _finite_lanes(moved, self.num)
 
         def keep(new: Any, old: Any) -> Any:

@@ -80,6 +80,10 @@ class Then(Algorithm):
         self.second.check(target)
 
     @property
+    def lanes(self) -> int:
+        return self.second.lanes or self.first.lanes
+
+    @property
     def default_steps(self) -> int:
         return self.first.default_steps + self.second.default_steps
 

@@ -17,6 +17,17 @@ PROPORTIONS = ("p", "prop", "proportion")
 FUNCTIONS = (*NUMERIC_FUNCTIONS, *STATEFUL_FUNCTIONS, *CATEGORICAL_FUNCTIONS, *PROPORTIONS, "I", "offset")
 LITERALS = ("True", "False", "None")
 
+# What may follow the column, in order. Every other parameter is refused: `out=` of NumPy's functions would write into
+# a column of the table, `where=` would leave memory as it was found.
+SETTINGS = {
+    "poly": ("degree", "raw"),
+    "bs": ("df", "degree", "lower_bound", "upper_bound", "center"),
+    "T": ("ref",),
+    "S": ("omit",),
+    "B": ("success",),
+    "binary": ("success",),
+}
+
 MAX_DEPTH = 30
 MAX_SETTING = 1_000  # of a spline or polynomial, whose columns it may count
 
@@ -73,14 +84,52 @@ class Reader:
         first = len(self.uses)
         if self.token.text == ")":
             raise self.error(f"{token.text}() needs an argument, a column")
-        self.argument(token, first=True)
-        while self.accept(","):
-            self.argument(token, first=False)
+        if self.token.kind == "name" and self.tokens[self.at + 1].text == "=":
+            raise self.error(f"the first argument of {token.text} is a column, without a name")
+        self.comparison()
+        if len(self.uses) == first and token.text != "offset":
+            raise self.error(f"{token.text}() needs a column", opened)
+        self.settings(token)
         self.expect(")", opened)
         self.depth -= 1
         if token.text in CATEGORICAL_FUNCTIONS:
             self.uses[first:] = [Use(u.column, u.position, True) for u in self.uses[first:]]
         return 1
+
+    def settings(self, function: Token) -> None:
+        known, given, named = SETTINGS.get(function.text, ()), set(), False
+        # formulae 0.6 takes knots second and intercept fifth: only the first setting of bs has a place of its own.
+        places = known[:1] if function.text == "bs" else known
+        while comma := self.accept(","):
+            token = self.token
+            if token.kind == "name" and self.tokens[self.at + 1].text == "=":
+                name, named = token.text, True
+                self.at += 2
+            else:
+                if named:
+                    raise self.error("a setting without a name stands before those with one")
+                name = places[len(given)] if len(given) < len(places) else ""
+            if name not in known or name in given:
+                words = f"takes a column and {', '.join(known)}" if known else "takes one argument, a column"
+                twice = f", and {name} is given twice" if name in given else ""
+                raise self.error(f"{function.text} {words}{twice}", token if name else comma)
+            given.add(name)
+            self.setting(function)
+
+    def setting(self, function: Token) -> None:
+        """A number, a text or True, False, None: never a column, whose values would be taken for settings."""
+        start = self.token
+        while self.accept("-", "+"):
+            pass
+        value = self.token
+        numeric = function.text in ("poly", "bs")
+        literal = value.kind == "name" and value.text in LITERALS and value is start
+        text = value.kind == "string" and value is start and not numeric
+        if not (value.kind == "number" or literal or text) or self.tokens[self.at + 1].text not in (",", ")"):
+            raise self.error(f"settings of {function.text} are plain numbers" + " or text" * (not numeric), start)
+        if numeric and value.kind == "number" and float(value.text) > MAX_SETTING:
+            raise self.error(f"settings of {function.text} are at most {MAX_SETTING}", value)
+        self.at += 1
 
     def check_function(self, token: Token, top: bool) -> None:
         if "." in token.text:
@@ -94,21 +143,6 @@ class Reader:
         if token.text not in FUNCTIONS:
             unknown = UnknownName("function", token.text, FUNCTIONS)
             raise self.error(f"{unknown} Functions: {', '.join(FUNCTIONS)}")
-
-    def argument(self, function: Token, first: bool) -> None:
-        if self.token.kind == "name" and self.tokens[self.at + 1].text == "=":
-            self.at += 2
-        elif first:
-            return self.comparison()
-        value = self.token
-        if function.text in ("poly", "bs"):
-            while self.accept("-", "+"):
-                pass
-            if self.token.kind not in ("number", "name") or self.tokens[self.at + 1].text not in (",", ")"):
-                raise self.error(f"settings of {function.text} are plain numbers", value)
-            if self.token.kind == "number" and float(self.token.text) > MAX_SETTING:
-                raise self.error(f"settings of {function.text} are at most {MAX_SETTING}")
-        return self.comparison()
 
     def comparison(self) -> None:
         self.arithmetic()

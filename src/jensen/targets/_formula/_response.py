@@ -59,10 +59,13 @@ def _expression(formula: Formula, frame: Any) -> np.ndarray:
     from formulae.model_description import model_description
     from formulae.terms.terms import Model
 
+    from jensen.targets._formula._guard import check_tree
     from jensen.targets._formula._terms import namespace
 
     with evaluating(formula.text):
-        model = Model(response=model_description(formula.text).response)
+        described = model_description(formula.text)
+        check_tree(described, formula, frame)
+        model = Model(response=described.response)
         response: Any = DesignMatrices(model, frame, Environment([namespace()])).response
         matrix = np.asarray(response.design_matrix, dtype=float)
     if matrix.size != len(frame):

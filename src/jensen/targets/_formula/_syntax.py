@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jensen.core import InputError, UnknownName
-from jensen.targets._formula._arithmetic import PROPORTIONS, Reader, Use
+from jensen.targets._formula._arithmetic import LITERALS, PROPORTIONS, Reader, Use
 from jensen.targets._formula._tokens import Token, tokenise
 
 MAX_LENGTH = 5_000
@@ -106,6 +106,7 @@ class _Parser(Reader):
             self.use(token, categorical=True)
             return Response(token.text, level.text.strip("'\""))
         if token.kind in ("name", "quoted") and following != "(":
+            self.no_literal(token)
             self.at += 1
             return Response(self.use(token, categorical=False))
         if token.kind == "name" or token.text == "{":
@@ -196,6 +197,7 @@ class _Parser(Reader):
         if token.kind == "name" and following.text == "(":
             return self.call(top=True)
         if token.kind in ("name", "quoted"):
+            self.no_literal(token)
             self.at += 1
             if self.token.text == "[":
                 raise self.error("a level in brackets may stand only in the response")
@@ -203,7 +205,10 @@ class _Parser(Reader):
             return 1
         if self.accept("{"):
             self.deeper()
+            first = len(self.uses)
             self.comparison()
+            if len(self.uses) == first:
+                raise self.error("a term names a column", token)
             self.expect("}", token)
             self.depth -= 1
             return 1
@@ -212,6 +217,10 @@ class _Parser(Reader):
         if token.kind == "end" or token.kind == "op":
             raise self.error("expected a term" + (f", found {token.text!r}" if token.text else ""))
         raise self.error(f"{token.text} cannot be a term")
+
+    def no_literal(self, token: Token) -> None:
+        if token.text in LITERALS:
+            raise self.error(f"{token.text} is a value, not a column: write a column of that name in backquotes", token)
 
     def bracket(self, opened: Token, in_group: bool) -> int:
         self.deeper()

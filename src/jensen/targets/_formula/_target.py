@@ -114,6 +114,7 @@ class FormulaTarget(Target):
         if columns:
             new = select(table, tuple(dict.fromkeys(columns)), _categorical(formula, used.layout.family))
             new, _ = complete_rows(new, drop=False)
+            origin.terms.check_new(new)
             rows = len(new)
         else:
             rows = len(table[known[0]])

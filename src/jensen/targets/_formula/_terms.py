@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import io
+import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from jensen.core import InputError
 from jensen.targets._formula._arithmetic import NUMERIC_FUNCTIONS
 from jensen.targets._formula._columns import levels_of
+from jensen.targets._formula._guard import check_kinds, check_size, check_tree, kinds
 from jensen.targets._formula._syntax import Formula
 
 
@@ -42,6 +44,7 @@ class Columns:
         from formulae.terms.terms import Model
 
         self.text = text
+        check_size(terms, frame, text)
         with evaluating(text):
             design = DesignMatrices(Model(*copy.deepcopy(terms)), frame, Environment([namespace()]))
             self.common: Any = design.common
@@ -100,6 +103,8 @@ class Groups:
         self.name = factor.name
         self.columns = [component.name for component in factor.components]
         self.levels = [levels_of(frame[column]) for column in self.columns]
+        if math.prod(map(len, self.levels)) > np.iinfo(np.int64).max:
+            raise InputError(f"The grouping {self.name!r} has more combinations of levels than can be numbered")
         cells = self._cells(frame)
         self.cells, self.index = np.unique(cells, return_inverse=True)
         if len(self.cells) < 2:
@@ -143,10 +148,16 @@ class Terms:
 
         with evaluating(formula.text):
             model = model_description(formula.text)
+        check_tree(model, formula, frame)
         self.common = Columns(model.common_terms, frame, formula.text) if model.common_terms else None
+        self.kinds = kinds(frame)
         by_factor: dict[str, tuple[Any, list[Any]]] = {}
         for term in model.group_terms:
             by_factor.setdefault(term.factor.name, (term.factor, []))[1].append(term.expr)
         self.groups = [Groups(factor, exprs, frame, formula.text) for factor, exprs in by_factor.values()]
         if self.common is None and not self.groups:
             raise InputError(f"The formula {formula.text!r} has no term: nothing is to be estimated from it")
+
+    def check_new(self, frame: Any) -> None:
+        """Raise `InputError` where columns of new rows are of another kind than those that were fitted."""
+        check_kinds(self.kinds, frame)

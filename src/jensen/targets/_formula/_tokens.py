@@ -7,7 +7,7 @@ from jensen.core import InputError
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
-      | (?P<number>(?:\d+(?:\.\d+)?|\.\d+))
+      | (?P<number>(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+))
       | (?P<name>[^\W\d_][\w.]*)
       | (?P<quoted>`[^`]+`)
       | (?P<string>"[^"']*"|'[^"']*')
@@ -42,6 +42,8 @@ def tokenise(text: str) -> list[Token]:
         kind = match.lastgroup or ""
         if kind == "number" and re.match(r"[\w.]", text[match.end() :]):
             raise FormulaError(text, match.end(), "a number is written with digits and one point, as 0.001")
+        if kind == "name" and not text[at].isalpha():
+            raise FormulaError(text, at, f"a column whose name begins with {text[at]!r} is written in backquotes")
         if "__" in match.group() and kind in ("name", "quoted"):
             raise FormulaError(text, at, "names with '__' are not read: rename the column")
         if kind != "space":

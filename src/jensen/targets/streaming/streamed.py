@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jensen.core import InputError, Locals, PRNGKey, Space, Target
+from jensen.core import InputError, Locals, MissingCapability, PRNGKey, Space, Target
 from jensen.datasets.sources import RowSource
 from jensen.targets.streaming._all_rows import AllRows
 from jensen.targets.streaming._feeder import Feeder
@@ -57,8 +57,10 @@ class Streamed(eqx.Module):
     Targets whose rows have latents of their own (`Locals`) see batches of floor(N / steps) rows, at most one row of
     each step being left out of an epoch.
 
-    Several processes (`jax.process_count()`) each read their own shards, whole files where there are enough, and see
-    their share of each batch, weighted by what the process holds.
+    `process=(number, count)` makes the share of one process: it reads its own shards only (whole files where there are
+    enough, else blocks), and its batches hold its share of each step, weighted so that the log likelihoods of all
+    shares add up to an unbiased estimate. A run on one share would be of a part of the data, and is refused: `realise_at`
+    is there for programs of your own that add the shares up.
 
     Certificates are computed on `exact`: one pass over all rows for all the draws of a check.
 
@@ -69,12 +71,12 @@ class Streamed(eqx.Module):
         source: `jensen.datasets.open_rows(...)`, `generate_rows` or `join_rows`.
         batch_size: rows a step, at most.
         window: bytes of rows that are shuffled together, and that are handed to the device at a time.
-        process: (number of this process, how many there are); as JAX says where None.
+        process: (number of this process, how many share the data).
 
     Raises:
         InputError: for a batch_size that is not in 1 .. N, rows that are not finite, shards too few for the processes,
             or a `make` that does more with rows than hand them on.
-        MissingCapability: if the target has no rows.
+        MissingCapability: if the target has no rows; by `exact` and in runs, if it is a share.
 
     Source: random reshuffling: Mishchenko, Khaled and Richtarik (2020); of blocks and within a buffer: Xu et al.
     (2022), Stochastic gradient descent without full data shuffle.
@@ -93,7 +95,7 @@ class Streamed(eqx.Module):
         source: Any,
         batch_size: Any,
         window: int = WINDOW,
-        process: tuple[int, int] | None = None,
+        process: tuple[int, int] = (0, 1),
     ):
         if not callable(make):
             raise InputError(
@@ -106,7 +108,6 @@ class Streamed(eqx.Module):
             )
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= source.num_rows:
             raise InputError(f"batch_size must lie between 1 and {source.num_rows} rows, got {batch_size!r}")
-        process = (jax.process_index(), jax.process_count()) if process is None else process
         if not 0 <= process[0] < process[1]:
             raise InputError(f"process must be (number, count) with 0 <= number < count, got {process}")
         if window < 1:
@@ -131,13 +132,22 @@ class Streamed(eqx.Module):
     @property
     def exact(self) -> AllRows:
         """All rows, whose log density takes a pass over the data."""
+        self._check_whole()
         exact: Any = AllRows
         return exact(self.template, self.places, self.feeder)
 
     @property
     def first(self) -> Target:
         """The target through some rows: what a run is begun with."""
+        self._check_whole()
         return weigh(self.template, self.weights, self.num_rows)
+
+    def _check_whole(self) -> None:
+        if self.feeder.processes > 1:
+            raise MissingCapability(
+                f"This is the share of process {self.feeder.process} of {self.feeder.processes}, and its posterior is not "
+                "that of the data: make the target without process=, or add the shares of `realise_at` up yourself"
+            )
 
     @property
     def space(self) -> Space:
