@@ -168,11 +168,12 @@ def row(name: str, axis: str, sizes: Sequence[int], cases: Sequence[tuple[Algori
     return line
 
 
-def table(small: bool, only: str) -> list[dict]:
+def table(small: bool, only: str, last: int) -> list[dict]:
     """Every algorithm along every axis that it has."""
     scale = 4 if small else 1
     rows, columns = [s // scale for s in (500, 4000, 32000)], [s // scale for s in (16, 64, 256)]
     sites, counts, depths = [s // scale for s in (100, 400, 1600)], [s // scale for s in (64, 256, 1024)], [2, 4, 8]
+    rows, columns, sites, counts, depths = (sizes[-last:] for sizes in (rows, columns, sites, counts, depths))
     out = []
     targets = {n: logistic(n, 8) for n in rows}, {d: logistic(256 // scale, d) for d in columns}
     for name, make in GRADIENT.items():
@@ -274,6 +275,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     """Run the benchmark and print it."""
     parser = argparse.ArgumentParser("memory", description=__doc__)
     parser.add_argument("--small", action="store_true", help="a quarter of each size")
+    parser.add_argument("--sizes", type=int, default=3, choices=(2, 3), help="how many of them, the largest")
     parser.add_argument("--only", default="", help="algorithms whose name has this in it")
     parser.add_argument("--growth", action="store_true", help="what must not grow, over many fits")
     parser.add_argument("--fits", type=int, default=1000)
@@ -282,7 +284,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     if parsed.growth:
         print(json.dumps(growth(parsed.fits), indent=1))
         return 0
-    print(markdown(table(parsed.small, parsed.only)))
+    print(markdown(table(parsed.small, parsed.only, parsed.sizes)))
     return 0
 
 

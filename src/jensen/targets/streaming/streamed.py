@@ -59,8 +59,8 @@ class Streamed(eqx.Module):
 
     `process=(number, count)` makes the share of one process: it reads its own shards only (whole files where there are
     enough, else blocks), and its batches hold its share of each step, weighted so that the log likelihoods of all
-    shares add up to an unbiased estimate. A run on one share would be of a part of the data, and is refused: `realise_at`
-    is there for programs of your own that add the shares up.
+    shares add up to an unbiased estimate. A run on one share would be of a part of the data, and is refused:
+    `realise_at` is there for programs of your own that add the shares up.
 
     Certificates are computed on `exact`: one pass over all rows for all the draws of a check.
 
@@ -145,8 +145,8 @@ class Streamed(eqx.Module):
     def _check_whole(self) -> None:
         if self.feeder.processes > 1:
             raise MissingCapability(
-                f"This is the share of process {self.feeder.process} of {self.feeder.processes}, and its posterior is not "
-                "that of the data: make the target without process=, or add the shares of `realise_at` up yourself"
+                f"This is the share of process {self.feeder.process} of {self.feeder.processes}, and its posterior is "
+                "not that of the data: make the target without process=, or add the shares of `realise_at` up yourself"
             )
 
     @property
