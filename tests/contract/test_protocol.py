@@ -13,7 +13,8 @@ from tests.contract.cases import CASES, MODE, NOISY_MODE
 from tests.contract.helpers import CHUNK, all_finite, assert_same_outcome, compilations, fitted
 from tests.contract.target import broken_everywhere, noisy
 
-pytestmark = pytest.mark.parametrize("name", CASES)
+# of the module, so that all tests of an algorithm come one after another, on one worker, and share its programs
+pytestmark = pytest.mark.parametrize("name", CASES, scope="module")
 
 
 def clock(t: int = 0, total: int = 10) -> Clock:
