@@ -40,8 +40,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)
 	$(BIN)/jensen fit $(DEMO) --out demo --seed 0 --overwrite
 
+# Neighbouring tests share compiled programs: each worker takes its half in order, the first to end takes from the other.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check
