@@ -1,23 +1,27 @@
 """`fit`: cheap approximations first; the first one whose certificate holds is the answer."""
 
+import contextlib
 import dataclasses
 import platform
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jensen._ladder.judging import judge, pooled, with_bound
+from jensen._ladder.judging import judge, pooled, unjudged, with_bound
 from jensen._ladder.rungs import LADDER
 from jensen._ladder.state import Ascent, Rung
 from jensen._run import Outcome, drive
+from jensen._run.lock import Lock
+from jensen._run.signals import watched
 from jensen.algorithms import Laplace
 from jensen.certificate import Modes, modes_of, search
 from jensen.certificate.modes import MAX_DIMENSION
-from jensen.core import Fit, InputError, PRNGKey, StopCode, Target, check_key, stream
+from jensen.core import Algorithm, Fit, InputError, PRNGKey, StopCode, StorageError, Target, check_key, stream
 from jensen.core.random import RESTART, SEARCH
 from jensen.targets.wrappers.enumerated import enumerated
 
@@ -29,6 +33,7 @@ def fit(
     time_limit: float | None = None,
     progress: bool | None = None,
     ladder: Sequence[Rung] = LADDER,
+    checkpoint: str | Path | None = None,
     **kwargs: Any,
 ) -> Fit:
     """Fit a target, or a NumPyro model called with `*args` and `**kwargs`, and certify the result.
@@ -49,52 +54,84 @@ def fit(
         time_limit: seconds after which no new rung is begun and a running one is stopped.
         progress: show a bar for each rung; only on a terminal where None.
         ladder: the rungs, if not the usual ones.
+        checkpoint: a folder; each rung saves its run in a folder of its own there, and the same call goes on where the
+            last one was stopped: no step of a finished rung is taken again, only its certificate is computed again,
+            from the same draws. The result is the same, bit for bit, unless `time_limit` cut it short.
         **kwargs: data of a NumPyro model.
+
+    Ctrl-C ends the running rung and the ladder, and what there is is judged; SIGTERM does so after the chunk in work is
+    saved, and judges nothing more.
 
     Raises:
         InputError, NonFiniteDensity, MissingCapability: as `run` and `targets.from_numpyro` do.
+        StorageError: as `run` does, of the checkpoint.
     """
     key = check_key(key)
     if time_limit is not None and not time_limit > 0:
         raise InputError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
     target = _as_target(model, args, kwargs)
-    began, ascent = time.perf_counter(), Ascent(target)
-    for i, rung in enumerate(ladder):
-        left = None if time_limit is None else time_limit - (time.perf_counter() - began)
-        if ascent.tried and left is not None and left <= 0:
-            break
-        algorithm = rung.make(ascent)
-        if algorithm is None:
-            continue
-        rung_key = jax.random.fold_in(stream(key, RESTART), i)
-        limit = None if left is None else max(left, 1e-3)
-        try:
-            outcome = pooled(
-                [
-                    drive(
-                        algorithm,
-                        target,
-                        key=jax.random.fold_in(rung_key, r),
-                        steps=rung.steps,
-                        start=ascent.start,
-                        time_limit=limit,
-                        progress=progress,
-                    )
-                    for r in range(rung.repeats)
-                ]
-            )
-            if ascent.modes is None and target.space.dimension <= MAX_DIMENSION:
-                ascent = dataclasses.replace(ascent, modes=_modes(outcome, target, key))
-            attempt = judge(outcome, target, rung_key, ascent.modes)
-        except KeyboardInterrupt:  # while compiling or certifying; within a run the loop keeps the state
-            if not ascent.tried:
+    began = time.perf_counter()
+    folder = None if checkpoint is None else Path(checkpoint)
+    with watched() as watch, contextlib.nullcontext() if folder is None else Lock(folder):
+        ascent = Ascent(target)
+        for i, rung in enumerate(ladder):
+            left = None if time_limit is None else time_limit - (time.perf_counter() - began)
+            if ascent.tried and ((left is not None and left <= 0) or watch.asked):
+                break
+            algorithm = rung.make(ascent)
+            if algorithm is None:
+                continue
+            rung_key = jax.random.fold_in(stream(key, RESTART), i)
+            options = {"time_limit": None if left is None else max(left, 1e-3), "progress": progress}
+            place = None if folder is None else folder / f"{i}-{rung.name.replace(' ', '-')}"
+            try:
+                outcome = _climb(rung, algorithm, ascent, rung_key, place, options)
+                if outcome.run.stop is StopCode.TERMINATED:
+                    ascent = ascent.after(unjudged(outcome))
+                    break
+                if ascent.modes is None and target.space.dimension <= MAX_DIMENSION:
+                    ascent = dataclasses.replace(ascent, modes=_modes(outcome, target, key))
+                attempt = judge(outcome, target, rung_key, ascent.modes)
+            except KeyboardInterrupt:  # while compiling or certifying; within a run the loop keeps the state
+                if not ascent.tried:
+                    raise
+                break
+            except StorageError as error:
+                if error.kept is not None:
+                    error.kept = _answer(ascent.after(unjudged(error.kept)), key, target)
                 raise
-            break
-        ascent = dataclasses.replace(ascent, tried=(*ascent.tried, attempt))
-        if attempt.certificate.passed or outcome.run.stop is StopCode.INTERRUPTED:
-            break
-    if not ascent.tried:
-        raise InputError("The ladder has no rung that applies to this target")
+            ascent = ascent.after(attempt)
+            if attempt.certificate.passed or outcome.run.stop is StopCode.INTERRUPTED:
+                break
+        if not ascent.tried:
+            raise InputError("The ladder has no rung that applies to this target")
+        return _answer(ascent, key, target)
+
+
+def _climb(
+    rung: Rung, algorithm: Algorithm, ascent: Ascent, key: PRNGKey, place: Path | None, options: dict[str, Any]
+) -> Outcome:
+    """The rung's runs, pooled; the last is the one that was stopped, if any was."""
+    outcomes = []
+    for r in range(rung.repeats):
+        outcomes.append(
+            drive(
+                algorithm,
+                ascent.target,
+                key=jax.random.fold_in(key, r),
+                steps=rung.steps,
+                start=ascent.start,
+                checkpoint=None if place is None else place / str(r),
+                **options,
+            )
+        )
+        if outcomes[-1].run.stop is StopCode.TERMINATED:
+            return outcomes[-1]
+    return pooled(outcomes)
+
+
+def _answer(ascent: Ascent, key: PRNGKey, target: Target) -> Fit:
+    """The attempt with the fewest failed checks, the last of several; its run comes last."""
     best = min(reversed(ascent.tried), key=lambda a: a.failures)
     runs = (*(a.run for a in ascent.tried if a is not best), best.run)
     return Fit(best.posterior, with_bound(best.certificate, ascent.tried), runs, about(key, target))

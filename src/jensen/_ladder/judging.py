@@ -63,6 +63,12 @@ def judge(outcome: Outcome, target: Target, key: PRNGKey, modes: Modes | None) -
     return Attempt(posterior, certificate, run)
 
 
+def unjudged(outcome: Outcome) -> Attempt:
+    """An outcome that there was no time to judge: without checks it counts as the worst."""
+    run = dataclasses.replace(outcome.run, verdict="not judged")
+    return Attempt(outcome.posterior, Certificate(()), run)
+
+
 def with_bound(certificate: Certificate, tried: Sequence[Attempt]) -> Certificate:
     """The certificate with the last lower bound on the evidence that any rung measured."""
     if certificate.evidence_lower is not None:
