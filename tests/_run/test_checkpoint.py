@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from tests._run.breaking import Dead, Disk
-from tests._run.walk import STEPS, TARGET, Walk, assert_same, walk
+from tests._run.walk import CHUNK, STEPS, TARGET, Walk, assert_same, walk
 from tests.killing import killed_at_save
 
 from jensen._run.checkpoint import Checkpoints, OtherRun, Saved
-from jensen.core import StorageError
+from jensen.core import StopCode, StorageError
 from jensen.core.sealed import seal, unseal
 
 IDENTITY = {"Jensen": "0.1.0", "algorithm": "Walk"}
@@ -239,7 +239,7 @@ def test_another_run_is_refused_with_the_difference_named(tmp_path, monkeypatch)
 
 def test_length_of_chunks_limits_and_progress_are_no_difference(tmp_path, unbroken):
     stopped = walk(tmp_path, time_limit=1e-9)
-    assert stopped.run.steps == 0
+    assert (stopped.run.stop, stopped.run.steps) == (StopCode.TIME, CHUNK)  # one chunk is always run
     assert_same(walk(tmp_path, chunk=7, progress=False), unbroken)
 
 

@@ -193,14 +193,31 @@ def test_sigterm_saves_and_hands_back_and_the_handler_is_restored(tmp_path, monk
     assert_same(walk(tmp_path), unbroken)
 
 
+def test_sigterm_before_the_first_step_waits_for_one_chunk(monkeypatch, handler):
+    """Without a checkpoint too: what there is is handed back, and a sampler needs a draw for that."""
+    from jensen._run import driver
+
+    begin = driver.begin
+
+    def begun(*args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return begin(*args)
+
+    monkeypatch.setattr(driver, "begin", begun)
+    got = walk()
+    assert (got.run.stop, got.run.steps) == (StopCode.TERMINATED, CHUNK)
+    assert got.posterior.chains.shape == (1, CHUNK, 2)
+
+
 def test_a_second_sigterm_does_not_wait(tmp_path, monkeypatch, handler):
     _, heard = handler
     write = Checkpoints.save
 
     def save(self, *args):
-        for _ in range(2):
-            os.kill(os.getpid(), signal.SIGTERM)
-        assert heard == [signal.SIGTERM]  # at once, not after the run
+        if not heard:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGTERM)
+            assert heard == [signal.SIGTERM]  # at once, not after the run
         write(self, *args)
 
     monkeypatch.setattr(Checkpoints, "save", save)
@@ -245,6 +262,15 @@ def test_ctrl_c_keeps_what_there_is_and_the_run_can_be_gone_on_with(tmp_path, mo
     assert_same(walk(tmp_path), unbroken)
 
 
+def test_ctrl_c_before_the_first_step_is_ctrl_c(monkeypatch):
+    def chunk(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jensen._run.driver._Work.chunk", chunk)
+    with pytest.raises(KeyboardInterrupt):
+        walk()
+
+
 def test_a_clock_that_goes_backwards_is_never_asked(tmp_path, monkeypatch, unbroken):
     """Limits and durations come from a clock that cannot be set; the one that can jumps back an hour at each look."""
     now = [2e9]
@@ -258,7 +284,7 @@ def test_a_clock_that_goes_backwards_is_never_asked(tmp_path, monkeypatch, unbro
     got = walk(tmp_path, time_limit=600)
     assert_same(got, unbroken)
     assert 0 <= got.run.seconds < 600
-    stopped = walk(steps=10**9, time_limit=0.05)
+    stopped = walk(algorithm=Walk(rate=1e-4), steps=10**9, time_limit=0.05)
     assert stopped.run.stop is StopCode.TIME
 
 

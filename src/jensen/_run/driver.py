@@ -85,12 +85,11 @@ def drive(
                 if work.t >= work.total:
                     work.stop = StopCode.PLATEAU if work.settling else StopCode.STEPS
                     break
-                if time_limit is not None and time.perf_counter() - began > time_limit:
-                    work.stop = StopCode.TIME
-                    break
-                if watch.asked:
-                    work.stop = StopCode.TERMINATED
-                    break
+                if work.records:  # a sampler that has not taken a step has nothing to hand back
+                    late = time_limit is not None and time.perf_counter() - began > time_limit
+                    work.stop = StopCode.TERMINATED if watch.asked else StopCode.TIME if late else work.stop
+                    if work.stop is not StopCode.CONTINUE:
+                        break
                 work.chunk(target, key, chunk)
                 if work.stop is StopCode.CONTINUE and plateau is not None and not work.settling:
                     work.settle(plateau)
@@ -98,6 +97,8 @@ def drive(
                 if store:
                     work.save(store, began)
         except KeyboardInterrupt:
+            if not work.records:
+                raise
             work.stop = StopCode.INTERRUPTED
         except StorageError as error:
             error.kept = work.outcome(exact.space, began)
