@@ -16,25 +16,29 @@ RESULTS, REPORT, TRAINING = "results.npz", "report.html", "training"
 
 
 def vae_command(data: str, out: str, latent: int, likelihood: str, epochs: int, seed: int, overwrite: bool) -> int:
-    """Check all, train, show, write. Returns the exit code."""
-    from jensen._cli.fitting import check_seed
+    """Check all, train, show, write. Returns the exit code: 0 also where SIGTERM stopped it and the work is saved."""
+    from jensen._cli.fitting import check_seed, say_stopped
 
     check_seed(seed)
     folder = _folder(Path(out), overwrite)
     train, test, shape = load_rows(Path(data))
     configure()
+    from jensen._run.signals import watched
     from jensen.vae import VAE
 
     if likelihood == "auto" and not np.all(np.isin(train, (0, 1))) and train.min() >= 0 and train.max() <= 1:
         likelihood = "continuous_bernoulli"
-    vae = VAE(
-        latent,
-        likelihood=likelihood,
-        epochs=epochs,
-        random_state=seed,
-        checkpoint=folder / TRAINING,
-        progress=None,
-    ).fit(train)
+    with watched() as watch:
+        vae = VAE(
+            latent,
+            likelihood=likelihood,
+            epochs=epochs,
+            random_state=seed,
+            checkpoint=folder / TRAINING,
+            progress=None,
+        ).fit(train)
+        if watch.asked:
+            return say_stopped(folder / TRAINING, folder)
     return _write(vae, folder, train, test, shape)
 
 
