@@ -1,5 +1,6 @@
 """Sparse-process latents against dense linear algebra; the joint posterior of a linear decoder; minibatches of it."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,18 +34,22 @@ def log_normal(x, cov):
     return -0.5 * (x @ np.linalg.solve(cov, x) + np.linalg.slogdet(2 * np.pi * cov)[1])
 
 
+@eqx.filter_jit
 def integrated(target, u):
     """log p(u) by what the library says of p(u | V) p(V): the joint is Gaussian in V, so that one point is enough."""
     joint = JointRows(target)
-    zero = jnp.zeros((len(target.inducing), K))
+    shape = (len(target.inducing), K)
 
     def of_values(values):
-        z = target.space.join({"inducing values": values.reshape(zero.shape)})
-        terms = [target.local(z, row) for row in target.data]
-        prior = [t.log_density(v) - t.log_likelihood(v) for t, v in zip(terms, u, strict=True)]
-        return joint.log_prior(joint.join(z, u)) + sum(prior)
+        z = target.space.join({"inducing values": values.reshape(shape)})
 
-    flat = jnp.zeros(zero.size)
+        def given_values(row, v):
+            term = target.local(z, row)
+            return term.log_density(v) - term.log_likelihood(v)
+
+        return joint.log_prior(joint.join(z, u)) + jnp.sum(jax.vmap(given_values)(target.data, u))
+
+    flat = jnp.zeros(shape[0] * K)
     slope, curvature = jax.grad(of_values)(flat), jax.hessian(of_values)(flat)
     half = 0.5 * slope @ jnp.linalg.solve(-curvature, slope)
     return of_values(flat) + half - 0.5 * jnp.linalg.slogdet(-curvature / (2 * jnp.pi))[1]
@@ -87,15 +92,18 @@ def test_with_a_linear_decoder_the_joint_posterior_is_the_gaussian_of_linear_alg
     joint = JointRows(model())
     mean, cov = joint_gaussian()
     assert joint.space.names == ("inducing values", "latents")
-    np.testing.assert_allclose(jax.grad(joint.log_density)(jnp.asarray(mean)), 0, atol=1e-6)
-    np.testing.assert_allclose(-jax.hessian(joint.log_density)(jnp.asarray(mean)), np.linalg.inv(cov), atol=1e-6)
+    of = eqx.filter_jit(lambda t, z: (jax.grad(t.log_density)(z), jax.hessian(t.log_density)(z)))
+    slope, curvature = of(joint, jnp.asarray(mean))
+    np.testing.assert_allclose(slope, 0, atol=1e-6)
+    np.testing.assert_allclose(-curvature, np.linalg.inv(cov), atol=1e-6)
 
 
 def test_minibatches_are_the_joint_target_in_the_mean_for_shared_unknowns_and_latents():
     joint = JointRows(model())
     z = jnp.asarray(np.random.default_rng(4).normal(size=joint.space.dimension))
-    single = [jax.grad(joint.minibatch(jnp.asarray([i])).log_density)(z) for i in range(N)]
-    np.testing.assert_allclose(np.mean(single, 0), jax.grad(joint.log_density)(z), rtol=1e-9, atol=1e-9)
+    of = eqx.filter_jit(lambda rows: jax.grad(joint.minibatch(rows).log_density)(z))
+    single = [of(jnp.asarray([i])) for i in range(N)]
+    np.testing.assert_allclose(np.mean(single, 0), of(jnp.arange(N)), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(joint.log_density(z), joint.log_prior(z) + jnp.sum(joint.log_likelihood(z)), rtol=1e-12)
     assert isinstance(Minibatched(joint, 2).exact, Rows)
     assert isinstance(model(), Locals)

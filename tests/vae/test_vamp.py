@@ -98,10 +98,11 @@ def test_the_gradient_reaches_pseudo_inputs_and_their_densities_are_no_unknowns(
 
 
 def test_training_ties_the_prior_and_bounds_are_ordered(parts, X):
-    """After `train` the prior is the trained encoder's; more draws, higher bound, and above the normal prior's."""
+    """After `train` the prior is the trained encoder's, and more draws give a higher bound."""
     model, conditional = parts
-    settings = dict(epochs=60, batch_size=60, learning_rate=2e-2, progress=False)
-    trained = train(jax.random.key(4), model, conditional, X, **settings)
+    trained = train(
+        jax.random.key(4), model, conditional, X, epochs=60, batch_size=60, learning_rate=2e-2, progress=False
+    )
     again = trained.model.prior.tied(trained.conditional)
     z = jnp.ones(K)
     np.testing.assert_array_equal(trained.model.prior.log_prob(z), again.log_prob(z))
@@ -110,10 +111,6 @@ def test_training_ties_the_prior_and_bounds_are_ordered(parts, X):
         for n, keys in ((1, jax.random.split(jax.random.key(5), 20)), (100, jax.random.split(jax.random.key(6), 4)))
     ]
     assert bounds[0] < bounds[1]
-    plain = eqx.tree_at(lambda m: m.prior, model, StandardNormal(K))
-    other = train(jax.random.key(4), plain, conditional, X, **settings)
-    baseline = float(log_likelihood_bound(jax.random.key(5), other.model, other.conditional, X, 100).mean())
-    assert bounds[1] > baseline  # two clusters: no single Gaussian holds them
 
 
 def test_bad_input_is_met_at_the_door(parts, X):
