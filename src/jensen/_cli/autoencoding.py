@@ -11,7 +11,7 @@ from jensen.core import InputError
 from jensen.core.files import pack_arrays, read_arrays, write_atomic
 
 ROWS, TEST = ("X", "x_train", "X_train", "train"), ("X_test", "x_test", "test")
-TESTED = 1000  # rows whose bound is reported
+TESTED, CERTIFIED = 1000, 200  # rows whose bound is reported, and whose posterior is looked at one by one
 RESULTS, REPORT, TRAINING = "results.npz", "report.html", "training"
 
 
@@ -92,12 +92,14 @@ def _write(vae: Any, folder: Path, train: np.ndarray, test: np.ndarray, shape: t
     shown = test[:TESTED]
     bounds = vae.score_samples(shown)
     use = vae.latent_use(shown, 500) if len(shown) > 1 else None
+    judged = vae.certify(shown[:CERTIFIED])
     error = float(np.std(bounds) / np.sqrt(len(bounds)))
-    results = {"bound": bounds, "latents": vae.transform(test), "samples": vae.sample(64)}
+    results = {"bound": bounds, "latents": vae.transform(test), "samples": vae.sample(64), "khat": judged.khat}
     write_atomic(folder / RESULTS, pack_arrays(results))
-    write_atomic(folder / REPORT, render(vae, train, shown, shape, bounds, use).encode())
+    write_atomic(folder / REPORT, render(vae, train, shown, shape, bounds, use, judged).encode())
     per_step = -vae.history_.objective[-1] / len(train)
     print(f"test bound {np.mean(bounds):.3f} +- {error:.3f} nats a row ({vae.num_draws} weights, {len(shown)} rows)")
     print(f"{vae.n_iter_} steps, last training bound {per_step:.3f}, active units {use.active_units if use else '-'}")
+    print(f"posteriors of {len(judged.khat)} rows: k-hat at worst {judged.worst:.2f}, above 0.7 in {judged.share:.1%}")
     print(folder / REPORT)
     return 0
