@@ -225,7 +225,9 @@ def _one_line(error: Any) -> str:
 
 
 def _fail(words: str, code: int = 2) -> int:
-    print(f"jensen: {words}", file=sys.stderr)
+    from jensen._cli.show import harmless
+
+    print(f"jensen: {harmless(words)}", file=sys.stderr)
     return code
 
 

@@ -40,7 +40,7 @@ def check_folder(path: str | Path, overwrite: bool = False) -> Path:
     Raises `StorageError` if it is a file, a folder that is not empty (unless `overwrite` and all in it is a fit of
     Jensen, or it holds nothing but the checkpoint of an unfinished one), not writable, or on a full disk.
     """
-    path = Path(path).absolute()
+    path = Path(path).resolve()  # a link to a folder stays a link, and the folder that it names is written to
     if path.exists() and not path.is_dir():
         raise StorageError(f"{path} is a file: choose a folder")
     names = {p.name for p in path.iterdir()} if path.is_dir() else set()
