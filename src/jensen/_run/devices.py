@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jensen._run.spread import Spread, exact, row_count, spread_target, state_specs
-from jensen.core import InputError, ProcessLost, gathered
+from jensen.core import InputError, ProcessLost, Streams, gathered
 from jensen.core.parallel import AXES, DATA, DRAWS, PARAMETERS
 
 LOST = re.compile("gloo|nccl|peer|connection|heartbeat|coordination|unavailable|deadline|aborted", re.IGNORECASE)
@@ -51,6 +51,10 @@ class OneDevice:
 
     def target(self, target: Any) -> Any:
         """A target as the compiled loop takes it."""
+        return target
+
+    def fed(self, target: Any) -> Any:
+        """A target with the batches of some steps."""
         return target
 
     def exact(self, target: Any) -> Any:
@@ -111,7 +115,23 @@ class Devices:
             self._targets = {id(target): (target, spread_target(target, self.size(DATA), self._put))}
         return self._targets[id(target)][1]
 
+    def fed(self, target: Any) -> Any:
+        """A target with the batches of some steps: each process has its part of the rows of each of them."""
+        size, rows = self.size(DATA), target.weights.shape[1] * (jax.process_count() if self.several else 1)
+        spec = PartitionSpec(None, DATA) if size > 1 and rows % size == 0 else PartitionSpec()
+
+        def put(local: Any) -> Any:
+            if self.several:
+                return jax.make_array_from_process_local_data(NamedSharding(self.mesh, spec), np.asarray(local))
+            return self._put(local, spec)
+
+        shared = jax.tree.map(put, (target.columns, target.weights))
+        rest = self.same(eqx.tree_at(lambda f: (f.columns, f.weights), target, (None, None)))
+        return eqx.tree_at(lambda f: (f.columns, f.weights), rest, shared, is_leaf=lambda x: x is None)
+
     def exact(self, target: Any) -> Any:
+        if isinstance(target, Streams):  # read by passes of each process over its own rows
+            return exact(target)
         # discrete unknowns are gone through by what knows the target's own class
         return exact(target) if target.space.discrete_names else self.target(target)
 
@@ -179,6 +199,11 @@ def devices_of(mesh: Any, algorithm: Any, target: Any) -> Any:
     Raises `InputError` for a mesh that does not fit the algorithm and the target.
     """
     if mesh is None:
+        if isinstance(target, Streams) and target.processes > 1:
+            raise InputError(
+                f"{target.processes} processes read rows of their own, and a run without a mesh would see some of them "
+                'only: pass mesh=jax.sharding.Mesh(np.array(jax.devices()), ("data",)), in each process'
+            )
         return OneDevice()
     if isinstance(mesh, Devices | OneDevice):
         return mesh
@@ -195,6 +220,8 @@ def devices_of(mesh: Any, algorithm: Any, target: Any) -> Any:
     _check_axes(mesh.axis_names)
     devices = Devices(mesh)
     _check_processes(devices)
+    if isinstance(target, Streams) and devices.several and not devices.size(DATA) % jax.process_count() == 0:
+        raise InputError("Processes that read rows of their own share them: take a mesh with an axis 'data' over all")
     _check_fit(devices, algorithm, inner, lanes)
     return devices
 

@@ -76,10 +76,8 @@ def drive(
         )
     streams = isinstance(target, Streams)
     devices = devices_of(mesh, algorithm, target)
-    if streams and not isinstance(devices, OneDevice):
-        raise InputError("Rows that are read from disk are not shared over a mesh: leave out mesh=, or load the rows")
     devices.agree(key, algorithm, target, start, total)
-    placed, placed_key = devices.target(target), devices.same(key)
+    placed, placed_key = target if streams else devices.target(target), devices.same(key)
     if isinstance(devices, OneDevice):
         prepare(algorithm, exact if streams else target, key, start, chunk)
     which = {} if checkpoint is None else identity(algorithm, target, key, steps=total, plateau=plateau, start=start)
@@ -87,7 +85,7 @@ def drive(
     with opened as store, watched() as watch:
         saved = from_first(devices, store.load) if store else None
         with devices.use():
-            model = exact if streams else placed
+            model = devices.same(exact) if streams else placed
             state, found, point = begin(devices.same(algorithm), model, placed_key, devices.same(start))
         if not bool(found):
             raise _nowhere(exact, devices.local(point))
@@ -187,7 +185,7 @@ class _Work:
         until = self._until(self.t, size)
         if isinstance(target, Streams):
             following = self._until(until, size) - until
-            target = target.feed(stream(key, BATCH), self.t, until, size, following)
+            target = self.devices.fed(target.feed(stream(key, BATCH), self.t, until, size, following))
         algorithm, start, end, total = self.devices.same((self.algorithm, *bounds(self.t, until, self.total)))
         go = program(self.algorithm, target)
         state, taken, code, records = go(algorithm, target, self.state, key, (start, end, total), size)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
-from jensen.core import Locals, MissingCapability, Noisy, PRNGKey, Rows, Space, Target, spread
+from jensen.core import Fed, Locals, MissingCapability, Noisy, PRNGKey, Rows, Space, Target, spread
 from jensen.core.parallel import AXES, DATA, DRAWS, PARAMETERS, axis_size
 
 
@@ -42,7 +42,9 @@ class Spread(Target):
 
 
 def exact(target: Any) -> Any:
-    """The exact target behind one that may be noisy."""
+    """The exact target behind one that may be noisy; of rows read beforehand, the target of some rows."""
+    if isinstance(target, Fed):
+        return target.template
     return target.exact if isinstance(target, Noisy) else target
 
 

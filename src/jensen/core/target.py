@@ -119,7 +119,14 @@ class NoisyInOrder(Noisy, Protocol):
 
 @runtime_checkable
 class Fed(Protocol):
-    """Offers `fed_at(stream, t)`: the target of step t, from what was read beforehand for some steps around t."""
+    """Offers `fed_at(stream, t)`: the target of step t, from what was read beforehand for some steps around t.
+
+    `template`: the target of some rows; `columns` and `weights`: those of the steps, leading axes (steps, rows).
+    """
+
+    template: Any
+    columns: Any
+    weights: Any
 
     def fed_at(self, stream: PRNGKey, t: Int[Array, ""]) -> Target: ...
 
@@ -128,11 +135,12 @@ class Fed(Protocol):
 class Streams(Protocol):
     """A noisy target that is not in memory: the loop asks it to `feed` the steps of a chunk before it runs them.
 
-    `feed_length`: at most so many at a time. `first`: the target through some rows, which stands for the exact one
+    `feed_length`: at most so many at a time. `processes`: each reads rows of its own. `first`: the target through some rows, which stands for the exact one
     where a run begins. `rest()`: nothing more will be asked for.
     """
 
     feed_length: int
+    processes: int
 
     @property
     def first(self) -> Target: ...

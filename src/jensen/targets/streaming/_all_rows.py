@@ -94,7 +94,7 @@ class AllRows(Target):
     def some(self) -> SomeRows:
         """A few thousand rows, or all that one window holds if that is fewer."""
         count = min(-(-SOME // self.feeder.rows), self.feeder.feed_length)
-        columns, _ = self.feeder.batches((3,), 0, count, count)
+        columns, _ = self.feeder.of_first().batches((3,), 0, count, count)
         held = {name: jnp.asarray(values) for name, values in columns.items()}
         some: Any = SomeRows
         return some(self.template, held, self.places, self.num_rows)
@@ -125,9 +125,20 @@ class AllRows(Target):
             parts = [np.asarray(part, np.float64) for part in parts]
             total = parts if total is None else [a + b for a, b in zip(total, parts, strict=True)]
         assert total is not None  # a source has rows
+        if self.feeder.processes > 1:
+            reference, total = float(_summed(np.asarray(reference))), [_summed(part) for part in total]
         prior = [np.asarray(part, np.float64) for part in _prior(self.template, z, len(total))]
         total[0] = total[0] + reference
         return tuple(a + b for a, b in zip(total, prior, strict=True))
+
+
+def _summed(part: np.ndarray) -> np.ndarray:
+    """Summed over processes, in double precision whatever JAX's own is."""
+    from jax.experimental.multihost_utils import process_allgather
+
+    words = np.ascontiguousarray(part, np.float64).reshape(-1).view(np.uint32)
+    each = np.ascontiguousarray(process_allgather(words)).reshape(jax.process_count(), -1)
+    return np.sum(each.view(np.float64), 0).reshape(part.shape)
 
 
 def _sum(rows: Any, places: Places, columns: Any, weights: Any, z: Any, fn: Any) -> Any:

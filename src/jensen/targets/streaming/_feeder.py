@@ -27,6 +27,7 @@ class Feeder:
     ):
         """`whole`: batches of equal length, so that up to one row of each is left out of an epoch."""
         self.source, (self.process, self.processes) = source, process
+        self._settings = batch_size, window_bytes, whole
         shares = _shares(source, self.processes)
         mine = shares[self.process]
         self._blocks = mine
@@ -78,6 +79,13 @@ class Feeder:
             follow = (words, first + count, then, size)
             self._ahead = follow, self._submit(follow)
         return got
+
+    def of_first(self) -> "Feeder":
+        """What the first process reads: rows that all processes can look at alike."""
+        if self.process == 0:
+            return self
+        batch_size, window_bytes, whole = self._settings
+        return Feeder(self.source, batch_size, window_bytes, (0, self.processes), whole)
 
     def rest(self) -> None:
         """Forget what was read ahead."""

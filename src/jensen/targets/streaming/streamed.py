@@ -121,13 +121,17 @@ class Streamed(eqx.Module):
                 self.template, self.places, self.weights = self._form(make, source)
             self.feeder = whole
         self.batch_size = batch_size
-        words = f"{source.mark}/{batch_size}/{window}/{process}"
+        words = f"{source.mark}/{batch_size}/{window}/{process[1]}"
         self.mark = jnp.asarray(np.frombuffer(words.encode(), np.uint8))
 
     def _form(self, make: Any, source: RowSource) -> tuple[Any, Places, Array]:
-        looks = [self.feeder.batches((seed,), 0, 1, 1) for seed in (1, 2)]
-        first, second = ({name: values[0] for name, values in columns.items()} for columns, _ in looks)
-        return *find_places(make, first, second, source.num_rows), jnp.asarray(looks[0][1][0], jnp.result_type(float))
+        """The target of some rows, as many as all processes see in a step, and the same ones in each of them."""
+        feeder = self.feeder.of_first()
+        looks = [feeder.batches((seed,), 0, 1, 1) for seed in (1, 2)]
+        first, second = ({name: _times(v[0], feeder.processes) for name, v in columns.items()} for columns, _ in looks)
+        scale = source.num_rows / (feeder.order.rows * feeder.processes)
+        weights = scale * _times(looks[0][1][0], feeder.processes)
+        return *find_places(make, first, second, source.num_rows), jnp.asarray(weights, jnp.result_type(float))
 
     @property
     def exact(self) -> AllRows:
@@ -170,6 +174,11 @@ class Streamed(eqx.Module):
         return self.feeder.memory
 
     @property
+    def processes(self) -> int:
+        """That share the rows."""
+        return self.feeder.processes
+
+    @property
     def feed_length(self) -> int:
         """Steps of which batches are handed over at a time, at most."""
         return self.feeder.feed_length
@@ -196,6 +205,10 @@ class Streamed(eqx.Module):
     def realise_at(self, stream: PRNGKey, t: int | Int[Array, ""]) -> Target:
         """The target through the rows of step t. Not to be traced: a run is given `feed`."""
         return self.feed(stream, int(t), int(t) + 1, 1).fed_at(stream, jnp.asarray(int(t), jnp.int32))
+
+
+def _times(rows: np.ndarray, number: int) -> np.ndarray:
+    return rows if number == 1 else np.concatenate([rows] * number)
 
 
 def _words(stream: PRNGKey) -> Words:
