@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import math
 import re
 import zlib
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from jensen.core.parallel import AXES, DATA, DRAWS, PARAMETERS
 LOST = re.compile("gloo|nccl|peer|connection|heartbeat|coordination|unavailable|deadline|aborted", re.IGNORECASE)
 
 
-def local_mesh(**sizes: int) -> Mesh:
+def local_mesh(**sizes: Any) -> Mesh:
     """A mesh of this process's devices: `local_mesh()`, `local_mesh(draws=8)`, `local_mesh(data=4, draws=2)`.
 
     Axes are `data`, `draws` and `parameters`, see `run`; all devices along `data` where none is named. In several
@@ -32,9 +33,11 @@ def local_mesh(**sizes: int) -> Mesh:
     devices = jax.local_devices()
     sizes = sizes or {DATA: len(devices)}
     _check_axes(tuple(sizes))
-    wanted = int(np.prod([*sizes.values()]))
-    if any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes.values()) or wanted > len(devices):
-        asked = ", ".join(f"{axis}={n}" for axis, n in sizes.items())
+    asked = ", ".join(f"{axis}={n!r}" for axis, n in sizes.items())
+    if any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes.values()):
+        raise InputError(f"The sizes of a mesh must be positive whole numbers, got {asked}")
+    wanted = math.prod(sizes.values())
+    if wanted > len(devices):
         raise InputError(f"A mesh of {asked} wants {wanted} devices, this process has {len(devices)}")
     return Mesh(np.array(devices[:wanted]).reshape(*sizes.values()), tuple(sizes))
 
