@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jensen._run.spread import Spread, exact, row_count, spread_target, state_specs
-from jensen.core import InputError, ProcessLost, gathered
+from jensen.core import InputError, JensenError, ProcessLost, gathered
 from jensen.core.parallel import AXES, DATA, DRAWS, PARAMETERS
 
 LOST = re.compile("gloo|nccl|peer|connection|heartbeat|coordination|unavailable|deadline|aborted", re.IGNORECASE)
@@ -102,7 +102,7 @@ class Devices:
             with jax.set_mesh(self.mesh):
                 yield
         except (ValueError, RuntimeError) as error:  # JAX gives either, by platform
-            if not self.several or isinstance(error, InputError) or not LOST.search(str(error)):
+            if not self.several or isinstance(error, JensenError) or not LOST.search(str(error)):
                 raise
             raise ProcessLost(
                 f"Another process of this run has ended or cannot be reached ({str(error).splitlines()[0][:200]}): "
@@ -130,7 +130,7 @@ class Devices:
     def local(self, tree: Any) -> Any:
         arrays, rest = eqx.partition(tree, lambda a: isinstance(a, jax.Array))
         if self.several:
-            with jax.set_mesh(self.mesh):
+            with self.use():
                 arrays = _gather(arrays)
         return eqx.combine(jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), arrays), rest)
 
@@ -139,7 +139,8 @@ class Devices:
             return value
         from jax.experimental.multihost_utils import broadcast_one_to_all
 
-        return type(value)(broadcast_one_to_all(np.asarray(value, np.float32)))
+        with self.use():
+            return type(value)(broadcast_one_to_all(np.asarray(value, np.float32)))
 
     def agree(self, *trees: Any) -> None:
         if not self.several:
@@ -147,7 +148,9 @@ class Devices:
         from jax.experimental.multihost_utils import process_allgather
 
         mine = np.frombuffer(_digest(trees), np.uint32)
-        others = np.asarray(process_allgather(mine)).reshape(jax.process_count(), -1)
+        with self.use():
+            others = np.asarray(process_allgather(mine))
+        others = others.reshape(jax.process_count(), -1)
         if np.any(others != others[0]):
             odd = [int(i) for i in np.flatnonzero(np.any(others != others[0], axis=1))]
             raise InputError(
