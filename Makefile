@@ -14,7 +14,7 @@ BENCHMARKS ?= cold_start step_overhead site_estimators nuts kl posteriordb gp_sp
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs lock clean
+.PHONY: help demo test lint format bench reliability docs lock clean
 
 help:
 	@echo 'make demo     fit a hierarchical model to real data, print its certificate, write demo/report.html'
@@ -22,6 +22,7 @@ help:
 	@echo 'make lint     ruff, pyright, import-linter'
 	@echo 'make format   let ruff mend what it can'
 	@echo 'make bench    run the benchmarks'
+	@echo 'make reliability  kill, damage and measure: the tables of docs/reliability.md'
 	@echo 'make docs     build the documentation into site/'
 	@echo 'make lock     resolve requirements.lock again from pyproject.toml'
 	@echo 'make clean    remove everything that was built, the environment too'
@@ -40,8 +41,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)
 	$(BIN)/jensen fit $(DEMO) --out demo --seed 0 --overwrite
 
+# Neighbouring tests share compiled programs: each worker takes its half in order, the first to end takes from the other.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check
@@ -55,6 +57,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/jensen bench $$name; done
+
+reliability: $(STAMP)
+	$(BIN)/jensen bench reliability $(ARGS)
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

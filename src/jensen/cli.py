@@ -45,14 +45,15 @@ def fit(
         data: A CSV or Parquet file, or the name of a data set.
         method: auto tries methods from cheap to dear until one is certified; a name of "jensen methods" runs
             that one.
-        out: The folder to write to: the fit, report.html, posterior.nc. Default: jensen-MODEL.
+        out: The folder to write to: the fit, report.html, posterior.nc. Default: jensen-MODEL. A fit that was killed or
+            stopped by SIGTERM goes on from there when the same command is given with --out.
         seed: The same seed gives the same result.
         steps: At most so many steps of the one method.
         time_limit: Seconds after which nothing new is begun.
         family: Of a formula: gaussian, student, bernoulli, binomial, poisson, negative_binomial, gamma, ordered.
         prior: Of a formula, may be repeated: --prior "x=normal(0, 1)".
         missing: Rows of a formula's table that miss a value: error, or drop.
-        overwrite: Replace the fit in the folder.
+        overwrite: Replace the fit in the folder, and drop what another one left unfinished there.
     """
     from jensen._cli.fitting import Request, fit_command
 
@@ -224,7 +225,9 @@ def _one_line(error: Any) -> str:
 
 
 def _fail(words: str, code: int = 2) -> int:
-    print(f"jensen: {words}", file=sys.stderr)
+    from jensen._cli.show import harmless
+
+    print(f"jensen: {harmless(words)}", file=sys.stderr)
     return code
 
 

@@ -32,6 +32,7 @@ def test_it_writes_a_report_that_loads_nothing_and_refuses_to_replace_it(place, 
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "")
     with np.load(place / f"out-{name}" / "results.npz") as results:
         assert results["bound"].shape == (10 if name == "images" else 6,)
+        assert results["khat"].shape == results["bound"].shape
     assert run(command) == 2
     assert "--overwrite" in capsys.readouterr().err
 

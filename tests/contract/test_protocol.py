@@ -14,7 +14,8 @@ from tests.contract.helpers import CHUNK, all_finite, assert_same_outcome, compi
 from tests.contract.target import broken_everywhere, noisy
 from tests.killing import killed_at_save
 
-pytestmark = pytest.mark.parametrize("name", CASES)
+# of the module, so that all tests of an algorithm come one after another, on one worker, and share its programs
+pytestmark = pytest.mark.parametrize("name", CASES, scope="module")
 
 
 def clock(t: int = 0, total: int = 10) -> Clock:

@@ -128,6 +128,64 @@ def test_nothing_in_the_file_can_run_or_be_fetched(check):
     assert "url(http" not in text
 
 
+OWNED = "document.title='OWNED'"
+ATTACKS = (
+    f"<script>{OWNED}</script>",
+    f'"><img src=x onerror={OWNED}>',
+    f"'><svg/onload={OWNED}>",
+    f"</style><script>{OWNED}</script>",
+    f"</title><script>{OWNED}</script>",
+    f"</svg>]]>--><script>{OWNED}</script>",
+    f"</metadata><script>{OWNED}</script><metadata>",
+    f"<a href='javascript:{OWNED}'>x</a>",
+    r"$\href{javascript:alert(1)}{x}$",
+    "{{ 7 * 7 }}{% raw %}",
+    f"font: 10px 'x\" onload={OWNED}",
+    f"url(#x) expression({OWNED})",
+    "&lt;script&gt;",
+    f'<iframe srcdoc="<script>{OWNED}</script>">',
+    "<base href=//evil.example><meta http-equiv=refresh content=0;//evil.example><form><input autofocus>",
+)
+
+
+class Words(Reader):
+    def __init__(self):
+        super().__init__()
+        self.words = []
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_every_string_of_a_user_is_only_words():
+    """All places at once: sites, levels, names of checks, runs, settings, notes, priors, the model, its data."""
+    space = Space((*(Variable(a, ()) for a in ATTACKS), Variable("g", (len(ATTACKS),))))
+    d = space.dimension
+    checks = tuple(
+        dataclasses.replace(HOLDS, name=a, holds=i % 2 == 0, words=a, advice=a, source=a, blind_to=a)
+        for i, a in enumerate(ATTACKS)
+    )
+    history = History(np.arange(9.0), np.ones(9), {})
+    runs = tuple(Run(a, {a: 0.1, "i": {"class": a}}, history, StopCode.STEPS, 2.0, (a,), a) for a in ATTACKS)
+    every = " ".join(ATTACKS)
+    info = dict.fromkeys(("model", "command", "method", "created", "machine", "precision", "priors"), every)
+    info |= {"data": {a: a for a in ATTACKS}, "versions": {a: a for a in ATTACKS}, "labels": {"g": [list(ATTACKS)]}}
+    rows = {a: np.random.default_rng(0).normal(size=(20, 7)) for a in ATTACKS[:2]}
+    posterior = DensityPosterior(space, Gaussian(jnp.zeros(d), jnp.eye(d)))
+    fit = Fit(posterior, Certificate(checks, khat=0.3, elbo=-1.0), runs, info, rows, {a: np.arange(7.0) for a in rows})
+    reader, harmless = Words(), Words()
+    reader.feed(render_report(fit))
+    plain = {"model": "y ~ x", "labels": {"g": [[str(i) for i in range(len(ATTACKS))]]}}
+    named = Space((*(Variable(f"a{i}", ()) for i in range(len(ATTACKS))), Variable("g", (len(ATTACKS),))))
+    harmless.feed(render_report(Fit(DensityPosterior(named, posterior.q), fit.certificate, runs, plain)))
+    assert set(reader.tags) <= set(harmless.tags) | {"dd", "dl", "dt", "pre"}
+    assert reader.tags.count("style") == 1 + reader.tags.count("svg")
+    assert reader.tags.count("meta") == harmless.tags.count("meta")
+    assert all(address.startswith("#") for address in reader.addresses)
+    shown = " ".join(reader.words)
+    assert all(shown.count(a) >= 5 for a in ATTACKS)
+
+
 @pytest.mark.parametrize(
     "posterior",
     [

@@ -9,7 +9,7 @@ from tests.killing import killed_at_save
 from jensen.core import InputError, StorageError, UnknownName
 from jensen.gradient_estimators import DoublyReparameterised
 from jensen.objectives import ImportanceWeighted
-from jensen.vae import VAE, StandardNormal, probabilistic_pca
+from jensen.vae import VAE, StandardNormal, certify_rows, probabilistic_pca
 from jensen.vae.training import default_batch
 
 TINY = dict(latent_dim=1, hidden=(), epochs=1, num_draws=2, validation_fraction=0)
@@ -69,6 +69,18 @@ def test_a_killed_fit_goes_on_bit_for_bit_and_another_network_is_refused(X, tmp_
         VAE(**SETTINGS | {"posterior": "full_rank"}, checkpoint=tmp_path).fit(X)
     again = VAE(**SETTINGS, checkpoint=tmp_path).fit(X)
     np.testing.assert_array_equal(again.transform(X), fitted.transform(X))
+
+
+def test_rows_are_certified_as_they_are_given_in_their_own_units(X, fitted):
+    found = fitted.certify(X[:10], num_draws=200)
+    assert found.khat.shape == (10,)
+    with jax.enable_x64(True):
+        inside = jax.numpy.asarray(fitted._inside(X[:10]))
+        again = certify_rows(jax.random.key(2), fitted.model_, fitted.conditional_, inside, 200)
+    np.testing.assert_array_equal(found.khat, again.khat)
+    # the ELBO is below the importance-weighted bound of the same rows, up to what 200 draws tell
+    bound = fitted.score_samples(X[:10]) + np.sum(np.log(fitted._spread))
+    assert np.mean(found.elbo) < np.mean(bound) + 5 * found.certificate.elbo_standard_error / 10
 
 
 def test_other_parts_train_too():

@@ -22,6 +22,7 @@ from jensen.vae import (
     OriginLikelihood,
     RegularisedLikelihood,
     StandardNormal,
+    TiedPrior,
     TotalCorrelationElbo,
     TransportLoss,
     UnscentedLoss,
@@ -34,6 +35,7 @@ from jensen.vae import (
     row_target,
     train,
     transported_codes,
+    vamp_prior,
 )
 from jensen.vae.likelihoods import gaussian
 from jensen_papers.vae import _images as images
@@ -49,7 +51,7 @@ class Variant:
 
     objective: Callable[[], Any]
     learned_noise: bool = False
-    prior: Callable[[Any], Density] = lambda key: StandardNormal(LATENT)
+    prior: Callable[[Any, Any, Any], Density] = lambda key, conditional, rows: StandardNormal(LATENT)
     encoder: bool = True
     noisy: bool = True  # whether q's spread is trained, so that q is a posterior and bounds the evidence
 
@@ -59,7 +61,11 @@ ZOO: dict[str, Variant] = {
     "VAE, beta 0.1": Variant(lambda: BetaElbo(0.1)),
     "VAE, beta 4": Variant(lambda: BetaElbo(4.0)),
     "VAE, learned noise": Variant(lambda: BetaElbo(1.0), learned_noise=True),
-    "VAE, mixture prior": Variant(lambda: NegativeElbo(ONE), prior=lambda key: mixture_prior(key, LATENT, 10)),
+    "VAE, mixture prior": Variant(lambda: NegativeElbo(ONE), prior=lambda key, *_: mixture_prior(key, LATENT, 10)),
+    "VAE, pseudo-inputs": Variant(
+        lambda: TiedPrior(NegativeElbo(ONE)),
+        prior=lambda key, conditional, rows: vamp_prior(key, conditional, rows, 10),
+    ),
     "IWAE, 8 weights": Variant(lambda: ImportanceWeighted(num_weights=8, estimator=DoublyReparameterised(num_draws=1))),
     "Renyi, alpha 0.5": Variant(lambda: Renyi(alpha=0.5, num_weights=8, estimator=ONE)),
     "total correlation x 4": Variant(lambda: TotalCorrelationElbo(4.0)),
@@ -121,7 +127,7 @@ def measure(variant: Variant, seed: int, epochs: int, batch: int = 128) -> tuple
     keys = jax.random.split(jax.random.key(seed), 8)
     rows, held = jnp.asarray(X, jnp.float32), jnp.asarray(test, jnp.float32)
     model, conditional = images.parts(keys[0], X, gaussian(NOISE, trained=variant.learned_noise), LATENT, HIDDEN)
-    model = eqx.tree_at(lambda m: m.prior, model, variant.prior(keys[1]))
+    model = eqx.tree_at(lambda m: m.prior, model, variant.prior(keys[1], conditional, rows))
     whole: Any = conditional if variant.encoder else NoEncoder(LATENT)
     objective = variant.objective()
     began = time.perf_counter()

@@ -11,30 +11,34 @@ from jensen.core import InputError
 from jensen.core.files import pack_arrays, read_arrays, write_atomic
 
 ROWS, TEST = ("X", "x_train", "X_train", "train"), ("X_test", "x_test", "test")
-TESTED = 1000  # rows whose bound is reported
+TESTED, CERTIFIED = 1000, 200  # rows whose bound is reported, and whose posterior is looked at one by one
 RESULTS, REPORT, TRAINING = "results.npz", "report.html", "training"
 
 
 def vae_command(data: str, out: str, latent: int, likelihood: str, epochs: int, seed: int, overwrite: bool) -> int:
-    """Check all, train, show, write. Returns the exit code."""
-    from jensen._cli.fitting import check_seed
+    """Check all, train, show, write. Returns the exit code: 0 also where SIGTERM stopped it and the work is saved."""
+    from jensen._cli.fitting import check_seed, say_stopped
 
     check_seed(seed)
     folder = _folder(Path(out), overwrite)
     train, test, shape = load_rows(Path(data))
     configure()
+    from jensen._run.signals import watched
     from jensen.vae import VAE
 
     if likelihood == "auto" and not np.all(np.isin(train, (0, 1))) and train.min() >= 0 and train.max() <= 1:
         likelihood = "continuous_bernoulli"
-    vae = VAE(
-        latent,
-        likelihood=likelihood,
-        epochs=epochs,
-        random_state=seed,
-        checkpoint=folder / TRAINING,
-        progress=None,
-    ).fit(train)
+    with watched() as watch:
+        vae = VAE(
+            latent,
+            likelihood=likelihood,
+            epochs=epochs,
+            random_state=seed,
+            checkpoint=folder / TRAINING,
+            progress=None,
+        ).fit(train)
+        if watch.asked:
+            return say_stopped(folder / TRAINING, folder)
     return _write(vae, folder, train, test, shape)
 
 
@@ -88,12 +92,14 @@ def _write(vae: Any, folder: Path, train: np.ndarray, test: np.ndarray, shape: t
     shown = test[:TESTED]
     bounds = vae.score_samples(shown)
     use = vae.latent_use(shown, 500) if len(shown) > 1 else None
+    judged = vae.certify(shown[:CERTIFIED])
     error = float(np.std(bounds) / np.sqrt(len(bounds)))
-    results = {"bound": bounds, "latents": vae.transform(test), "samples": vae.sample(64)}
+    results = {"bound": bounds, "latents": vae.transform(test), "samples": vae.sample(64), "khat": judged.khat}
     write_atomic(folder / RESULTS, pack_arrays(results))
-    write_atomic(folder / REPORT, render(vae, train, shown, shape, bounds, use).encode())
+    write_atomic(folder / REPORT, render(vae, train, shown, shape, bounds, use, judged).encode())
     per_step = -vae.history_.objective[-1] / len(train)
     print(f"test bound {np.mean(bounds):.3f} +- {error:.3f} nats a row ({vae.num_draws} weights, {len(shown)} rows)")
     print(f"{vae.n_iter_} steps, last training bound {per_step:.3f}, active units {use.active_units if use else '-'}")
+    print(f"posteriors of {len(judged.khat)} rows: k-hat at worst {judged.worst:.2f}, above 0.7 in {judged.share:.1%}")
     print(folder / REPORT)
     return 0

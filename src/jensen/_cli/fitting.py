@@ -5,6 +5,7 @@ import datetime
 import platform
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from jensen._cli.setup import configure
 from jensen._cli.show import show_fit, show_place
 from jensen.core import Fit, InputError, StopCode
 from jensen.core.random import POSTERIOR, stream
-from jensen.core.storage import check_folder
+from jensen.core.storage import CHECKPOINT, check_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,11 @@ class Request:
 
 
 def fit_command(request: Request) -> int:
-    """Check all, fit, show, write. Returns the exit code: 0, or 130 if the user stopped it (and all is kept)."""
+    """Check all, fit, show, write. Returns the exit code: 0, or 130 if the user stopped it (and all is kept).
+
+    The run is saved within the folder until the fit is written. A command that was killed, or stopped by SIGTERM (exit
+    code 0 once the chunk in work is saved), goes on from there when it is given again with `--out`.
+    """
     check_seed(request.seed)
     if request.time_limit is not None and not request.time_limit > 0:
         raise InputError(f"--time-limit must be a positive number of seconds, got {request.time_limit}")
@@ -47,12 +52,17 @@ def fit_command(request: Request) -> int:
     algorithm = chosen(request.method)
     if algorithm is None and request.steps is not None:
         raise InputError("--steps belongs to one method: add --method NAME, or limit the autopilot by --time-limit")
-    loaded = load_model(request.model, request.data, request.family, request.prior, request.missing)
-    fit = infer(loaded.target, algorithm, request.seed, request.steps, request.time_limit)
-    fit = complete(fit, loaded, request)
-    show_fit(fit)
-    write(fit, folder, request.overwrite)
-    show_place(folder)
+    from jensen._run.signals import watched
+
+    with watched() as watch:
+        loaded = load_model(request.model, request.data, request.family, request.prior, request.missing)
+        fit = _resumed(loaded.target, algorithm, request, folder / CHECKPOINT)
+        if watch.asked:
+            return say_stopped(folder / CHECKPOINT, folder)
+        fit = complete(fit, loaded, request)
+        show_fit(fit)
+        write(fit, folder, request.overwrite)
+        show_place(folder)
     return 130 if any(run.stop is StopCode.INTERRUPTED for run in fit.runs) else 0
 
 
@@ -69,7 +79,37 @@ def chosen(method: str) -> Any:
     return None if method.lower() == "auto" else algorithm_named(method)
 
 
-def infer(target: Any, algorithm: Any, seed: int, steps: int | None = None, time_limit: float | None = None) -> Fit:
+def _resumed(target: Any, algorithm: Any, request: Request, checkpoint: Path) -> Fit:
+    """The fit, gone on with where `checkpoint` holds the same one unfinished; `--overwrite` drops another one."""
+    from jensen._run.checkpoint import OtherRun
+
+    arguments = (target, algorithm, request.seed, request.steps, request.time_limit, checkpoint)
+    try:
+        return infer(*arguments)
+    except OtherRun:
+        if not request.overwrite:
+            raise
+    shutil.rmtree(checkpoint)
+    return infer(*arguments)
+
+
+def say_stopped(checkpoint: Path, folder: Path) -> int:
+    """Tell who stopped the command by SIGTERM where its work is. Returns the exit code."""
+    print(
+        f"jensen: stopped by SIGTERM; the work is saved in {checkpoint}: the same command with --out {folder} goes on",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def infer(
+    target: Any,
+    algorithm: Any,
+    seed: int,
+    steps: int | None = None,
+    time_limit: float | None = None,
+    checkpoint: Path | None = None,
+) -> Fit:
     """Run the algorithm, or the autopilot where it is None."""
     import jax
 
@@ -77,10 +117,10 @@ def infer(target: Any, algorithm: Any, seed: int, steps: int | None = None, time
     if algorithm is None:
         from jensen._ladder import fit
 
-        return fit(target, key=key, time_limit=time_limit)
+        return fit(target, key=key, time_limit=time_limit, checkpoint=checkpoint)
     from jensen._run import run
 
-    return run(algorithm, target, key=key, steps=steps, time_limit=time_limit)
+    return run(algorithm, target, key=key, steps=steps, time_limit=time_limit, checkpoint=checkpoint)
 
 
 def complete(fit: Fit, loaded: Loaded, request: Request) -> Fit:

@@ -4,6 +4,20 @@ from pathlib import Path
 from typing import Any
 
 MAX_ROWS = 30
+# A name may hold what a terminal obeys: colours, cursor moves, titles, text that runs backwards.
+_OBEYED = {n: f"\\x{n:02x}" for n in (*range(9), *range(11, 32), *range(127, 160))}
+_OBEYED |= {n: f"\\u{n:04x}" for n in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+
+
+def harmless(words: str) -> str:
+    """`words` with the characters that a terminal obeys spelled out."""
+    return words.translate(_OBEYED)
+
+
+def _text(words: str, style: str = "") -> Any:
+    from rich.text import Text
+
+    return Text(harmless(words), style)
 
 
 def console() -> Any:
@@ -17,7 +31,6 @@ def console() -> Any:
 def show_fit(fit: Any) -> None:
     """Verdict, reasons, checks and the first rows of the summary."""
     from rich.table import Table
-    from rich.text import Text
 
     from jensen.report import summarise
     from jensen.report._summary import fit_draws, is_internal
@@ -25,17 +38,19 @@ def show_fit(fit: Any) -> None:
 
     out, judged = console(), verdict(fit.certificate)
     style = {"good": "bold green", "bad": "bold red", "unknown": "bold yellow"}
-    out.print(Text(judged.title, style[judged.tone]), Text(judged.meaning))
+    out.print(_text(judged.title, style[judged.tone]), _text(judged.meaning))
     for reason in fit.certificate.reasons if fit.certificate else ():
-        out.print(Text(f"  - {reason}"))
-    out.print(Text(story(fit), "dim"))
+        out.print(_text(f"  - {reason}"))
+    out.print(_text(story(fit), "dim"))
     checks = Table("check", "verdict", "value", "limit", box=None, pad_edge=False, header_style="dim")
     for c in check_rows(fit.certificate):
-        checks.add_row(Text(c["name"]), Text(c["mark"], style[c["tone"]].removeprefix("bold ")), c["value"], c["limit"])
+        checks.add_row(
+            _text(c["name"]), _text(c["mark"], style[c["tone"]].removeprefix("bold ")), c["value"], c["limit"]
+        )
     if checks.row_count:
         out.print(checks)
     for name, value in evidence(fit.certificate):
-        out.print(Text(f"{name}: {value}"))
+        out.print(_text(f"{name}: {value}"))
     draws = fit_draws(fit)
     rows = [row for row in summarise(fit, draws) if not is_internal(row.site, draws)]
     chains = any(row.ess is not None for row in rows)
@@ -52,20 +67,18 @@ def show_fit(fit: Any) -> None:
     for row in rows[:MAX_ROWS]:
         numbers = [row.text(v) for v in (row.mean, row.sd, row.q05, row.q50, row.q95)]
         ess = [f"{row.ess:.0f}" if row.ess is not None else "-"] if chains else []
-        table.add_row(Text(f"{row.site}[{row.label}]" if row.label else row.site), *numbers, *ess)
+        table.add_row(_text(f"{row.site}[{row.label}]" if row.label else row.site), *numbers, *ess)
     out.print(table)
     if len(rows) > MAX_ROWS:
-        out.print(Text(f"... and {len(rows) - MAX_ROWS} more rows, in the report", "dim"))
+        out.print(_text(f"... and {len(rows) - MAX_ROWS} more rows, in the report", "dim"))
 
 
 def show_place(folder: Path) -> None:
     """Where things were written."""
-    from rich.text import Text
-
     out = console()
-    out.print(Text(f"Written to {folder}"))
+    out.print(_text(f"Written to {folder}"))
     out.print(
-        Text(
+        _text(
             f"  report:   {folder / 'report.html'}\n"
             f"  python:   jensen.load({str(folder)!r})\n"
             f"  ArviZ:    {folder / 'posterior.nc'}"

@@ -1,9 +1,11 @@
 """`fit`: cheap approximations first; the first one whose certificate holds is the answer."""
 
+import contextlib
 import dataclasses
 import platform
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,15 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jensen._ladder.ahead import prepare
-from jensen._ladder.judging import judge, pooled, with_bound
+from jensen._ladder.judging import judge, pooled, unjudged, with_bound
 from jensen._ladder.rungs import LADDER
 from jensen._ladder.state import Ascent, Rung
 from jensen._run import Outcome, drive
 from jensen._run.devices import OneDevice, devices_of
+from jensen._run.lock import Lock
+from jensen._run.signals import watched
 from jensen.algorithms import Laplace
 from jensen.certificate import Modes, modes_of, search
 from jensen.certificate.modes import MAX_DIMENSION
-from jensen.core import Fit, InputError, PRNGKey, StopCode, Target, at_step, check_key, stream
+from jensen.core import Algorithm, Fit, InputError, PRNGKey, StopCode, StorageError, Target, at_step, check_key, stream
 from jensen.core.random import RESTART, SEARCH
 from jensen.targets.wrappers.enumerated import enumerated
 
@@ -32,6 +36,7 @@ def fit(
     progress: bool | None = None,
     ladder: Sequence[Rung] = LADDER,
     mesh: Any = None,
+    checkpoint: str | Path | None = None,
     **kwargs: Any,
 ) -> Fit:
     """Fit a target, or a NumPyro model called with `*args` and `**kwargs`, and certify the result.
@@ -53,64 +58,98 @@ def fit(
         progress: show a bar for each rung; only on a terminal where None.
         ladder: the rungs, if not the usual ones.
         mesh: devices to share the work, as in `run`; chains that they cannot share equally stay whole.
+        checkpoint: a folder; each rung saves its run in a folder of its own there, and the same call goes on where the
+            last one was stopped: no step of a finished rung is taken again, only its certificate is computed again,
+            from the same draws. The result is the same, bit for bit, unless `time_limit` cut it short.
         **kwargs: data of a NumPyro model.
+
+    Ctrl-C ends the running rung and the ladder, and what there is is judged; SIGTERM does so after the chunk in work is
+    saved, and judges nothing more.
 
     Raises:
         InputError, NonFiniteDensity, MissingCapability, ProcessLost: as `run` and `targets.from_numpyro` do.
+        StorageError: as `run` does, of the checkpoint.
     """
     key = check_key(key)
     if time_limit is not None and not time_limit > 0:
         raise InputError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
     target = _as_target(model, args, kwargs)
     devices = devices_of(mesh, None, target)
-    began, ascent = time.perf_counter(), Ascent(target)
-    for i, rung in enumerate(ladder):
-        left = None if time_limit is None else devices.first(time_limit - (time.perf_counter() - began))
-        if ascent.tried and left is not None and left <= 0:
-            break
-        algorithm = rung.make(ascent)
-        if algorithm is None:
-            continue
-        rung_key = at_step(stream(key, RESTART), i)
-        limit = None if left is None else max(left, 1e-3)
-        try:
-            if isinstance(devices, OneDevice):
-                prepare(algorithm, target, rung_key, ascent.start)
-            outcome = pooled(
-                [
-                    drive(
-                        algorithm,
-                        target,
-                        key=at_step(rung_key, r),
-                        steps=rung.steps,
-                        start=ascent.start,
-                        time_limit=limit,
-                        progress=progress,
-                        mesh=devices,
-                    )
-                    for r in range(rung.repeats)
-                ]
-            )
-            with devices.use():
-                seen = devices.exact(target)
-                if ascent.modes is None and target.space.dimension <= MAX_DIMENSION:
-                    ascent = dataclasses.replace(ascent, modes=_modes(outcome, seen, key))
-                attempt = judge(outcome, seen, rung_key, ascent.modes)
-            attempt = dataclasses.replace(attempt, posterior=devices.local(attempt.posterior))
-        except KeyboardInterrupt:  # while compiling or certifying; within a run the loop keeps the state
-            if not ascent.tried:
+    began = time.perf_counter()
+    folder = None if checkpoint is None else Path(checkpoint)
+    with watched() as watch, _locked(folder if devices.writes else None):
+        ascent = Ascent(target)
+        for i, rung in enumerate(ladder):
+            left = None if time_limit is None else devices.first(time_limit - (time.perf_counter() - began))
+            if ascent.tried and ((left is not None and left <= 0) or devices.first(watch.asked)):
+                break
+            algorithm = rung.make(ascent)
+            if algorithm is None:
+                continue
+            rung_key = at_step(stream(key, RESTART), i)
+            options = {"time_limit": None if left is None else max(left, 1e-3), "progress": progress, "mesh": devices}
+            place = None if folder is None else folder / f"{i}-{rung.name.replace(' ', '-')}"
+            try:
+                if isinstance(devices, OneDevice):
+                    prepare(algorithm, target, at_step(rung_key, 0), ascent.start)
+                outcome = _climb(rung, algorithm, ascent, rung_key, place, options)
+                if outcome.run.stop is StopCode.TERMINATED:
+                    ascent = ascent.after(unjudged(outcome))
+                    break
+                with devices.use():
+                    seen = devices.exact(target)
+                    if ascent.modes is None and target.space.dimension <= MAX_DIMENSION:
+                        ascent = dataclasses.replace(ascent, modes=_modes(outcome, seen, key))
+                    attempt = judge(outcome, seen, rung_key, ascent.modes)
+                attempt = dataclasses.replace(attempt, posterior=devices.local(attempt.posterior))
+            except KeyboardInterrupt:  # while compiling or certifying; within a run the loop keeps the state
+                if not ascent.tried:
+                    raise
+                break
+            except StorageError as error:
+                if error.kept is not None:
+                    error.kept = _answer(ascent.after(unjudged(error.kept)), key, target, devices.several)
                 raise
-            break
-        ascent = dataclasses.replace(ascent, tried=(*ascent.tried, attempt))
-        if attempt.certificate.passed or outcome.run.stop is StopCode.INTERRUPTED:
-            break
-    if not ascent.tried:
-        raise InputError("The ladder has no rung that applies to this target")
+            ascent = ascent.after(attempt)
+            if attempt.certificate.passed or outcome.run.stop is StopCode.INTERRUPTED:
+                break
+        if not ascent.tried:
+            raise InputError("The ladder has no rung that applies to this target")
+        return _answer(ascent, key, target, devices.several)
+
+
+def _locked(folder: Path | None) -> Any:
+    return contextlib.nullcontext() if folder is None else Lock(folder)
+
+
+def _climb(
+    rung: Rung, algorithm: Algorithm, ascent: Ascent, key: PRNGKey, place: Path | None, options: dict[str, Any]
+) -> Outcome:
+    """The rung's runs, pooled; the last is the one that was stopped, if any was."""
+    outcomes = []
+    for r in range(rung.repeats):
+        outcomes.append(
+            drive(
+                algorithm,
+                ascent.target,
+                key=at_step(key, r),
+                steps=rung.steps,
+                start=ascent.start,
+                checkpoint=None if place is None else place / str(r),
+                **options,
+            )
+        )
+        if outcomes[-1].run.stop is StopCode.TERMINATED:
+            return outcomes[-1]
+    return pooled(outcomes)
+
+
+def _answer(ascent: Ascent, key: PRNGKey, target: Target, shared: bool) -> Fit:
+    """The attempt with the fewest failed checks, the last of several; its run comes last."""
     best = min(reversed(ascent.tried), key=lambda a: a.failures)
     runs = (*(a.run for a in ascent.tried if a is not best), best.run)
-    return Fit(
-        best.posterior, with_bound(best.certificate, ascent.tried), runs, about(key, target), shared=devices.several
-    )
+    certificate = with_bound(best.certificate, ascent.tried)
+    return Fit(best.posterior, certificate, runs, about(key, target), shared=shared)
 
 
 def _modes(outcome: Outcome, target: Target, key: PRNGKey) -> Modes:

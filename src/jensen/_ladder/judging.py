@@ -70,6 +70,12 @@ def _batches(ess: float) -> int:
     return min(max(math.ceil(wanted) - 1, 1), MORE_BATCHES)
 
 
+def unjudged(outcome: Outcome) -> Attempt:
+    """An outcome that there was no time to judge: without checks it counts as the worst."""
+    run = dataclasses.replace(outcome.run, verdict="not judged")
+    return Attempt(outcome.posterior, Certificate(()), run)
+
+
 def with_bound(certificate: Certificate, tried: Sequence[Attempt]) -> Certificate:
     """The certificate with the last lower bound on the evidence that any rung measured."""
     if certificate.evidence_lower is not None:

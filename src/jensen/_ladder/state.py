@@ -35,6 +35,10 @@ class Ascent:
     tried: tuple[Attempt, ...] = ()
     modes: Modes | None = None
 
+    def after(self, attempt: Attempt) -> "Ascent":
+        """Where the ladder stands after one more attempt."""
+        return dataclasses.replace(self, tried=(*self.tried, attempt))
+
     @property
     def best(self) -> Attempt | None:
         """The attempt whose density is the best start so far: of highest ELBO, where weights have any moments at all.

@@ -92,11 +92,18 @@ class Checkpoints:
         self._slots = [_Slot(folder, name) for name in _SLOTS]
         self._saves, self._last_step = 0, 0
         self._lock = Lock(folder) if writes else None
+        try:
+            self._tidy()
+        except BaseException:
+            self.close()
+            raise
+
+    def _tidy(self) -> None:
         if self._lock is None:
             return
         if self._lock.missing:
-            self._note(f"{self._lock.missing}: a second run on {folder} would not be noticed")
-        for leftover in folder.glob(".state-*"):  # of a process that was killed while it wrote
+            self._note(f"{self._lock.missing}: a second run on {self.folder} would not be noticed")
+        for leftover in self.folder.glob(".state-*"):  # of a process that was killed while it wrote
             with contextlib.suppress(OSError):
                 leftover.unlink()
 
@@ -158,7 +165,7 @@ class Checkpoints:
 
     def _note(self, words: str) -> None:
         self.notes.append(words)
-        warnings.warn(words, RuntimeWarning, stacklevel=5)
+        warnings.warn(words, RuntimeWarning, stacklevel=6)
 
     def close(self) -> None:
         """Give the folder back."""
@@ -308,4 +315,4 @@ def _like(leaf: Any, saved: np.ndarray) -> Any:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(jnp.asarray(saved), impl=jax.random.key_impl(leaf))
     saved = saved if saved.dtype == leaf.dtype else saved.view(leaf.dtype)
-    return jnp.asarray(saved) if eqx.is_array(leaf) else saved
+    return jnp.asarray(saved) if isinstance(leaf, jax.Array) else saved

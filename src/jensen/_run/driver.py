@@ -104,12 +104,12 @@ def drive(
                 if work.t >= work.total:
                     work.stop = StopCode.PLATEAU if work.settling else StopCode.STEPS
                     break
-                if time_limit is not None and devices.first(time.perf_counter() - began > time_limit):
-                    work.stop = StopCode.TIME
-                    break
-                if devices.first(watch.asked):
-                    work.stop = StopCode.TERMINATED
-                    break
+                if work.records:  # a sampler that has not taken a step has nothing to hand back
+                    late = time_limit is not None and devices.first(time.perf_counter() - began > time_limit)
+                    asked = devices.first(watch.asked)
+                    work.stop = StopCode.TERMINATED if asked else StopCode.TIME if late else work.stop
+                    if work.stop is not StopCode.CONTINUE:
+                        break
                 with devices.use():
                     work.chunk(placed, placed_key, chunk)
                 if work.stop is StopCode.CONTINUE and plateau is not None and not work.settling:
@@ -118,6 +118,8 @@ def drive(
                 if store:
                     work.save(store, began)
         except KeyboardInterrupt:
+            if not work.records:
+                raise
             work.stop = StopCode.INTERRUPTED
         except StorageError as error:
             # of several processes the others do not come to gather it

@@ -47,6 +47,9 @@ class Lock:
         except OSError as error:
             self.release()
             raise StorageError(f"Cannot write {folder}: {cause(error)}") from error
+        except BaseException:  # Ctrl-C: a lock that nobody can give back would last as long as the process
+            self.release()
+            raise
 
     def _take(self, folder: Path) -> None:
         if fcntl is None:

@@ -36,7 +36,7 @@ def run(
         steps: the limit of steps; the algorithm's own default where None.
         start: a posterior to begin from; else a point of finite density among 64 draws of `target.start`.
         plateau: stop (or cool down) when the noisy objective surely no longer improves; see `Plateau`.
-        time_limit: seconds, looked at between chunks.
+        time_limit: seconds of this call, looked at between chunks; one chunk is always run.
         chunk: steps a compiled call; one call must hold `chunk` records in memory.
         checkpoint: a folder; the run is saved there after each chunk, and the same call goes on from there, with the
             same result bit for bit. The two newest checkpoints are kept; a damaged one is found out by its checksum,

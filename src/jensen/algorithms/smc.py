@@ -9,6 +9,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from jensen.algorithms._gaussian import start_gaussian
+from jensen.algorithms._tempered import Move, Particles, evaluate
 from jensen.core import (
     Algorithm,
     Clock,
@@ -31,17 +32,6 @@ from jensen.families.bijective import log_standard_normal
 
 BISECTIONS = 50
 GAIN = 0.5  # of the log step size, per unit of acceptance probability and move
-
-
-class Particles(eqx.Module):
-    """Points u in the reference's own coordinates, z = m + L u, with log p(z(u)) |det L| and its gradient in u.
-
-    There the reference is N(0, I), so that tempering costs no triangular solve. Leading axis n.
-    """
-
-    u: Float[Array, "*n d"]
-    log_density: Float[Array, "*n"]
-    gradient: Float[Array, "*n d"]
 
 
 class SMCState(eqx.Module):
@@ -106,7 +96,7 @@ class TemperedSMC(Algorithm):
             fitted = start_gaussian(start)
             reference = Gaussian(fitted.mean, self.inflation * fitted.scale_tril)
         zero = as_scalar(0.0)
-        particles = _evaluate(target, reference, jax.random.normal(key, (self.num_particles, d), zero.dtype))
+        particles = evaluate(target, reference, jax.random.normal(key, (self.num_particles, d), zero.dtype))
         return SMCState(particles, reference, zero, zero, jnp.log(self.step_size))
 
     def step(self, key: PRNGKey, state: SMCState, target: Any, clock: Clock) -> tuple[SMCState, Step]:
@@ -138,34 +128,12 @@ class TemperedSMC(Algorithm):
         self, key: PRNGKey, particles: Particles, state: SMCState, target: Any, temperature: Scalar
     ) -> tuple[Particles, Scalar, Scalar]:
         """Hamiltonian moves that leave p_t invariant, and the step size that they led to."""
-        n, d = particles.u.shape
         scale = covariance_factor(particles.u)
-
-        def tempered(p: Particles) -> tuple[Float[Array, " n"], Float[Array, "n d"]]:
-            value = (1 - temperature) * jax.vmap(log_standard_normal)(p.u) + temperature * p.log_density
-            return value, (temperature * p.gradient - (1 - temperature) * p.u) @ scale
 
         def move(carry: tuple[Particles, Scalar], key: PRNGKey) -> tuple[tuple[Particles, Scalar], Scalar]:
             before, log_step = carry
-            key_momentum, key_length, key_accept = jax.random.split(key, 3)
-            # a step size of its own for each particle: no length of trajectory is in resonance with all of them
-            step = jnp.exp(log_step) * jax.random.uniform(key_length, (n, 1), before.u.dtype, 0.5, 1.0)
-            momentum = jax.random.normal(key_momentum, (n, d), before.u.dtype)
-            value, slope = tempered(before)
-            energy = value - 0.5 * jnp.sum(momentum**2, 1)
-
-            def leapfrog(carry: tuple[Particles, Array, Array], _: None) -> tuple[tuple[Particles, Array, Array], None]:
-                p, momentum, slope = carry
-                momentum = momentum + 0.5 * step * slope
-                p = _evaluate(target, state.reference, p.u + step * (momentum @ scale.T))
-                slope = tempered(p)[1]
-                return (p, momentum + 0.5 * step * slope, slope), None
-
-            (after, momentum, _), _ = jax.lax.scan(leapfrog, (before, momentum, slope), length=self.leapfrog_steps)
-            error = tempered(after)[0] - 0.5 * jnp.sum(momentum**2, 1) - energy
-            probability = jnp.exp(jnp.minimum(jnp.where(jnp.isnan(error), -jnp.inf, error), 0.0))
-            accept = jax.random.uniform(key_accept, (n,), before.u.dtype) < probability
-            kept = jax.tree.map(lambda a, b: jnp.where(accept.reshape(n, *[1] * (a.ndim - 1)), a, b), after, before)
+            move = Move(state.reference, temperature, scale, self.leapfrog_steps)
+            kept, probability = move(key, before, target, log_step)
             acceptance = jnp.mean(probability)
             return (kept, log_step + GAIN * (acceptance - self.target_acceptance)), acceptance
 
@@ -175,14 +143,6 @@ class TemperedSMC(Algorithm):
 
     def posterior(self, state: SMCState, draws: Any, space: Space) -> DrawsPosterior:
         return DrawsPosterior(space, _draws(state)[None], None, independent=True)
-
-
-def _evaluate(target: Any, reference: Gaussian, u: Float[Array, "n d"]) -> Particles:
-    def pulled_back(u: Float[Array, " d"]) -> Float[Array, ""]:
-        z, log_det = reference.transform(u)
-        return target.log_density(z) + log_det
-
-    return Particles(u, *jax.vmap(jax.value_and_grad(pulled_back))(u))
 
 
 @Compiled

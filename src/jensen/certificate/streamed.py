@@ -51,15 +51,15 @@ def certify_modes(key: PRNGKey, posterior: Any, target: Any, weights: Weights | 
     `weights`) the mode that they lie around is followed too: the ELBO of its Gaussian must not exceed the evidence
     that they account for, which draws that noise has spread out do not reach.
     """
-    d = target.space.dimension
+    d, draws = target.space.dimension, isinstance(posterior, DrawsPosterior)
     if d > MAX_DIMENSION:
-        return Certificate((_not_searched(f"{d} unknowns are more than the {MAX_DIMENSION} that climbs are made for"),))
+        why = f"{d} unknowns are more than the {MAX_DIMENSION} that climbs are made for"
+        return Certificate((_not_searched(why, draws),))
     centre = np.asarray(posterior.mean_and_cov()[0])[None]
     found = search(stream(key, SEARCH), target.some)
     places = _elsewhere(found, climb(target.some, jnp.asarray(centre)))
     if places is None:
-        return Certificate((_not_searched("no climb on some of the rows arrived at a maximum"),))
-    draws = isinstance(posterior, DrawsPosterior)
+        return Certificate((_not_searched("no climb on some of the rows arrived at a maximum", draws),))
     if not len(places) and not draws:
         return Certificate((_one_mode(len(found.z), target.some.held),))
     modes = _followed(np.concatenate([centre, places[:MOST_MODES]]) if draws else places[:MOST_MODES], target)
@@ -169,5 +169,8 @@ def _not_followed(count: int) -> Check:
     )
 
 
-def _not_searched(why: str) -> Check:
-    return Check("missed modes", float("nan"), 0.0, 0.01, None, words=f"Modes elsewhere were not looked for: {why}.")
+def _not_searched(why: str, draws: bool) -> Check:
+    """Of draws it fails: that chains of noisy steps agree does not tell how far noise has spread them out."""
+    words = f"Modes elsewhere, and the evidence that the draws account for, were not looked for: {why}."
+    advice = "Certify against the rows in memory, or fit a density to the draws and certify that."
+    return Check("missed modes", float("nan"), 0.0, 0.01, False if draws else None, "", draws, words, advice)

@@ -1,5 +1,6 @@
 """Posteriors as ArviZ `InferenceData`. ArviZ is imported inside: it takes longer than many a fit."""
 
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def write_netcdf(data: Any, path: str | Path) -> Path:
     Raises `StorageError` if the file cannot be written.
     """
     path = Path(path)
-    temporary = path.parent / f".{path.name}.new"
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}"  # no name that someone could put a link at
     named = data.map(
         lambda group: group.rename({n: n.replace("/", "_") for n in [*group.variables, *group.dims] if "/" in str(n)})
     )

@@ -28,7 +28,8 @@ from jensen.core.result import Fit
 FORMAT = "jensen-fit"
 VERSION = 1
 HEADER, ARRAYS = "fit.json", "arrays.npz"
-OURS = {HEADER, ARRAYS, "report.html", "posterior.nc", "checkpoint.npz"}
+CHECKPOINT = "checkpoint"  # a folder in it, of the command, while a fit is not finished
+OURS = {HEADER, ARRAYS, "report.html", "posterior.nc", CHECKPOINT}
 _MAX_HEADER = 2**26  # bytes
 _MIN_FREE = 2**20  # bytes
 
@@ -37,15 +38,15 @@ def check_folder(path: str | Path, overwrite: bool = False) -> Path:
     """`path`, if a fit can be saved there; nothing is written, so that it can be asked before a long run.
 
     Raises `StorageError` if it is a file, a folder that is not empty (unless `overwrite` and all in it is a fit of
-    Jensen), not writable, or on a full disk.
+    Jensen, or it holds nothing but the checkpoint of an unfinished one), not writable, or on a full disk.
     """
-    path = Path(path).absolute()
+    path = Path(path).resolve()  # a link to a folder stays a link, and the folder that it names is written to
     if path.exists() and not path.is_dir():
         raise StorageError(f"{path} is a file: choose a folder")
     names = {p.name for p in path.iterdir()} if path.is_dir() else set()
-    if names and HEADER not in names:
+    if names - {CHECKPOINT} and HEADER not in names:
         raise StorageError(f"{path} is not empty and holds no fit of Jensen: choose a new folder")
-    if names and not overwrite:
+    if HEADER in names and not overwrite:
         raise StorageError(
             f"{path} already holds a fit: choose another folder, or overwrite it (overwrite=True, --overwrite)"
         )

@@ -88,6 +88,10 @@ class LatentModel(Target):
         parts = (self.prior.restricted(rows), self.y[rows], self.weights[rows] * (self.num_rows / rows.shape[0]))
         return eqx.tree_at(lambda m: (m.prior, m.y, m.weights), self, parts)
 
+    def weighted(self, weights: Float[Array, " n"]) -> "LatentModel":
+        """The model with its terms to these powers besides their own: how streamed batches are scaled to all rows."""
+        return eqx.tree_at(lambda m: m.weights, self, self.weights * weights.astype(self.weights.dtype))
+
     @property
     def all_terms(self) -> Terms:
         """The terms of all observations."""

@@ -20,7 +20,13 @@ PAGE = """<!doctype html>
 
 
 def render(
-    vae: Any, train: np.ndarray, test: np.ndarray, shape: tuple[int, ...], bounds: np.ndarray, use: Any = None
+    vae: Any,
+    train: np.ndarray,
+    test: np.ndarray,
+    shape: tuple[int, ...],
+    bounds: np.ndarray,
+    use: Any = None,
+    judged: Any = None,
 ) -> str:
     """The report as HTML text: no script, nothing loaded.
 
@@ -31,6 +37,7 @@ def render(
         shape: of a row, (height, width) or (height, width, channels) for images.
         bounds: of the test rows, in nats.
         use: `vae.latent_use(test)`, or None.
+        judged: `vae.certify(test)`, or None.
     """
     from jinja2 import Environment, PackageLoader
     from markupsafe import Markup
@@ -63,11 +70,20 @@ def render(
             ("total correlation of the latents", f"{float(use.total_correlation):.3f}"),
             ("aggregate posterior from the prior", f"{float(use.aggregate):.3f}"),
         ]
+    verdict = "The test bound is a lower bound on the log likelihood in expectation."
+    if judged is not None:
+        certificate = judged.certificate
+        verdict += " Certificate of the rows' posteriors: " + ("passed." if certificate.passed else "not passed. ")
+        verdict += " ".join(certificate.reasons)
+        numbers += [
+            (f"k-hat, worst of {len(judged.khat)} rows", f"{judged.worst:.2f}"),
+            ("rows with k-hat above 0.7", f"{judged.share:.1%}"),
+        ]
     svgs = [Markup(to_svg(figure, inline=f"f{i}")) for i, figure in enumerate(figures)]
     return environment.from_string(PAGE).render(
         title="Variational autoencoder",
         style=style,
-        verdict="The test bound is a lower bound on the log likelihood in expectation. No posterior here is certified.",
+        verdict=verdict,
         numbers=numbers,
         figures=list(zip(svgs, words, strict=True)),
     )

@@ -15,12 +15,22 @@ if TYPE_CHECKING:
     from jensen.targets._posteriordb import posteriordb, posteriordb_names
     from jensen.targets._sbibm import sbibm, sbibm_names
     from jensen.targets.streaming import Streamed
-    from jensen.targets.wrappers import Conditioned, Enumerated, Minibatched, Relaxed, Shuffled, Tempered, Transformed
+    from jensen.targets.wrappers import (
+        Conditioned,
+        Enumerated,
+        JointRows,
+        Minibatched,
+        Relaxed,
+        Shuffled,
+        Tempered,
+        Transformed,
+    )
 
 # what needs more than a log density is imported when it is first named
 _LAZY = {
     "Conditioned": "wrappers",
     "Enumerated": "wrappers",
+    "JointRows": "wrappers",
     "Minibatched": "wrappers",
     "NumPyroSimulator": "_numpyro_simulator",
     "Relaxed": "wrappers",
@@ -41,6 +51,7 @@ __all__ = [
     "Enumerated",
     "FunctionSimulator",
     "HiddenMarkovTarget",
+    "JointRows",
     "LogDensityTarget",
     "Minibatched",
     "NumPyroSimulator",

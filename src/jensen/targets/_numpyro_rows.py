@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -75,3 +76,22 @@ def with_rows(target: NumPyroTarget, trace: dict[str, Any]) -> Target:
         return target
     sites = tuple(name for name, _ in inside)
     return NumPyroRows(target, plate, size, sites)  # pyright: ignore[reportCallIssue]
+
+
+def rows_of_plate(target: NumPyroTarget, size: int) -> Target:
+    """`target` with rows if its observed sites lie in one plate of `size`, subsampled or not; else itself."""
+    trace: dict[str, Any] = {}
+    jax.eval_shape(
+        lambda z: trace.update(target.model.trace_at(target.space.split(z))), target.start(jax.random.key(0))
+    )
+    frames = [{f.name for f in site["cond_indep_stack"] if f.size == size} for site in trace.values() if _data(site)]
+    shared = set.intersection(*frames) if frames else set()
+    if len(shared) != 1:
+        return target
+    model = target.model
+    seen = Model(model.fn, model.args, model.kwargs, ((shared.pop(), size),))
+    return with_rows(NumPyroTarget(target.space, seen, target.observed_names), trace)
+
+
+def _data(site: dict[str, Any]) -> bool:
+    return site["type"] == "sample" and site["is_observed"] and type(site["fn"]).__name__ not in ("Unit", "Delta")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Penalty,
     )
     from jensen.vae.annealed import AnnealedElbo
+    from jensen.vae.annealed_importance import AnnealedEvidence, annealed_evidence
     from jensen.vae.atlas import Atlas, AtlasLoss, Chart, Descent, SoftBox, descend
     from jensen.vae.atlas_fit import fit_atlas, initial_atlas
     from jensen.vae.autoregressive import (
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
         constrained_collapse,
         inverse_lipschitz_decoder,
     )
+    from jensen.vae.known_models import ClosedForm, KnownModel, Trajectory
     from jensen.vae.latent_relevance import Relevance, relevance, relevant_axes
     from jensen.vae.layered import Blocks, DeepLatentDecoder, LayeredHead, deep_latent_decoder
     from jensen.vae.linear import (
@@ -119,7 +121,9 @@ if TYPE_CHECKING:
     )
     from jensen.vae.noise_scale import FallingScale, RunningScale, sampled_error
     from jensen.vae.objectives import BetaElbo, ClosedGaussianElbo, SampledLikelihoodElbo
+    from jensen.vae.physics import PhysicsDecoder, PhysicsElbo, UnmixingEncoder, physics_autoencoder
     from jensen.vae.priors import MixturePrior, RelevancePrior, StandardNormal, closed_divergence, mixture_prior
+    from jensen.vae.process_latents import LatentProcess, latent_process
     from jensen.vae.rank_one import RankOne, RankOnePrecision
     from jensen.vae.regularised import RegularisedLikelihood
     from jensen.vae.riemannian import (
@@ -131,14 +135,17 @@ if TYPE_CHECKING:
         sample_metric,
     )
     from jensen.vae.rotations import nearest_rotation
+    from jensen.vae.row_certificate import RowCertificate, certify_rows
     from jensen.vae.training import Trained, train
     from jensen.vae.transported import TransportLoss, transported_codes
     from jensen.vae.unscented import UnscentedLoss, WassersteinLoss, squared_wasserstein
+    from jensen.vae.vamp import TiedPrior, VampPrior, vamp_prior
 
 _MODULES = {
     "AggregateElbo": "aggregate_penalties",
     "AggregateParts": "aggregate",
     "AnnealedElbo": "annealed",
+    "AnnealedEvidence": "annealed_importance",
     "ArmDecoders": "coupled",
     "Arms": "coupled",
     "Atlas": "atlas",
@@ -157,6 +164,7 @@ _MODULES = {
     "CausalLinear": "autoregressive",
     "CausalPerceptron": "autoregressive",
     "Chart": "atlas",
+    "ClosedForm": "known_models",
     "ClosedGaussianElbo": "objectives",
     "ConcreteHead": "concrete",
     "ConcreteNormal": "concrete",
@@ -182,8 +190,10 @@ _MODULES = {
     "GuidedElbo": "guided",
     "InverseLipschitzDecoder": "inverse_lipschitz",
     "KernelSteinDiscrepancy": "aggregate_penalties",
+    "KnownModel": "known_models",
     "LatentMetric": "riemannian",
     "LatentModel": "model",
+    "LatentProcess": "process_latents",
     "LatentRows": "model",
     "LatentUse": "monitors",
     "LayeredHead": "layered",
@@ -206,6 +216,8 @@ _MODULES = {
     "PerceptronDecoder": "networks",
     "PerceptronEncoder": "networks",
     "PerceptronGiven": "conditional",
+    "PhysicsDecoder": "physics",
+    "PhysicsElbo": "physics",
     "PointwiseFunctions": "functions",
     "ProbabilisticPCA": "linear",
     "ProjectiveSpace": "manifolds",
@@ -217,6 +229,7 @@ _MODULES = {
     "RelevancePrior": "priors",
     "RiemannianUniform": "riemannian",
     "RotationGroup": "manifolds",
+    "RowCertificate": "row_certificate",
     "RowTarget": "model",
     "RowWeights": "aggregate",
     "RunningScale": "noise_scale",
@@ -227,22 +240,28 @@ _MODULES = {
     "StandardNormal": "priors",
     "StratifiedWeights": "aggregate",
     "Symmetrised": "brownian",
+    "TiedPrior": "vamp",
     "TotalCorrelationElbo": "aggregate",
     "Trained": "training",
+    "Trajectory": "known_models",
     "TransportLoss": "transported",
     "UniformOn": "brownian",
     "UnitLengthEncoded": "clicks",
+    "UnmixingEncoder": "physics",
     "UnscentedLoss": "unscented",
     "VAE": "estimator",
+    "VampPrior": "vamp",
     "WassersteinLoss": "unscented",
     "Waves": "functions",
     "WhiteNoise": "functions",
     "aggregate_parts": "aggregate",
+    "annealed_evidence": "annealed_importance",
     "arm_categories": "coupled",
     "autoregressive_prior": "autoregressive",
     "brenier_map": "inverse_lipschitz",
     "causal_linear": "autoregressive",
     "causal_perceptron": "autoregressive",
+    "certify_rows": "row_certificate",
     "click_scores": "clicks",
     "closed_bound": "linear",
     "closed_divergence": "priors",
@@ -268,6 +287,7 @@ _MODULES = {
     "initial_atlas": "atlas_fit",
     "inverse_lipschitz_decoder": "inverse_lipschitz",
     "latent_metric": "riemannian",
+    "latent_process": "process_latents",
     "latent_rows": "model",
     "latent_use": "monitors",
     "linear_conditional_vae": "conditional",
@@ -284,6 +304,7 @@ _MODULES = {
     "perceptron_decoder": "networks",
     "perceptron_encoder": "networks",
     "perceptron_given": "conditional",
+    "physics_autoencoder": "physics",
     "pointwise_functions": "functions",
     "posterior_collapse": "linear",
     "probabilistic_pca": "linear",
@@ -301,6 +322,7 @@ _MODULES = {
     "squared_wasserstein": "unscented",
     "train": "training",
     "transported_codes": "transported",
+    "vamp_prior": "vamp",
     "window": "autoregressive",
 }
 
@@ -309,6 +331,7 @@ __all__ = [
     "AggregateElbo",
     "AggregateParts",
     "AnnealedElbo",
+    "AnnealedEvidence",
     "ArmDecoders",
     "Arms",
     "Atlas",
@@ -327,6 +350,7 @@ __all__ = [
     "CausalLinear",
     "CausalPerceptron",
     "Chart",
+    "ClosedForm",
     "ClosedGaussianElbo",
     "ConcreteHead",
     "ConcreteNormal",
@@ -352,8 +376,10 @@ __all__ = [
     "GuidedElbo",
     "InverseLipschitzDecoder",
     "KernelSteinDiscrepancy",
+    "KnownModel",
     "LatentMetric",
     "LatentModel",
+    "LatentProcess",
     "LatentRows",
     "LatentUse",
     "LayeredHead",
@@ -376,6 +402,8 @@ __all__ = [
     "PerceptronDecoder",
     "PerceptronEncoder",
     "PerceptronGiven",
+    "PhysicsDecoder",
+    "PhysicsElbo",
     "PointwiseFunctions",
     "ProbabilisticPCA",
     "ProjectiveSpace",
@@ -387,6 +415,7 @@ __all__ = [
     "RelevancePrior",
     "RiemannianUniform",
     "RotationGroup",
+    "RowCertificate",
     "RowTarget",
     "RowWeights",
     "RunningScale",
@@ -397,21 +426,27 @@ __all__ = [
     "StandardNormal",
     "StratifiedWeights",
     "Symmetrised",
+    "TiedPrior",
     "TotalCorrelationElbo",
     "Trained",
+    "Trajectory",
     "TransportLoss",
     "UniformOn",
     "UnitLengthEncoded",
+    "UnmixingEncoder",
     "UnscentedLoss",
+    "VampPrior",
     "WassersteinLoss",
     "Waves",
     "WhiteNoise",
     "aggregate_parts",
+    "annealed_evidence",
     "arm_categories",
     "autoregressive_prior",
     "brenier_map",
     "causal_linear",
     "causal_perceptron",
+    "certify_rows",
     "click_scores",
     "closed_bound",
     "closed_divergence",
@@ -437,6 +472,7 @@ __all__ = [
     "initial_atlas",
     "inverse_lipschitz_decoder",
     "latent_metric",
+    "latent_process",
     "latent_rows",
     "latent_use",
     "likelihoods",
@@ -454,6 +490,7 @@ __all__ = [
     "perceptron_decoder",
     "perceptron_encoder",
     "perceptron_given",
+    "physics_autoencoder",
     "pointwise_functions",
     "posterior_collapse",
     "probabilistic_pca",
@@ -471,6 +508,7 @@ __all__ = [
     "squared_wasserstein",
     "train",
     "transported_codes",
+    "vamp_prior",
     "window",
 ]
 

@@ -20,6 +20,7 @@ from jensen.vae.networks import (
     perceptron_encoder,
 )
 from jensen.vae.priors import StandardNormal, mixture_prior
+from jensen.vae.vamp import PseudoInputs
 
 LIKELIHOODS: dict[str, Callable[[np.ndarray], Likelihood]] = {
     "bernoulli": lambda X: likelihoods.Bernoulli(),
@@ -32,7 +33,7 @@ LIKELIHOODS: dict[str, Callable[[np.ndarray], Likelihood]] = {
     "poisson": lambda X: likelihoods.Poisson(),
 }
 POSTERIORS = {"full_rank": FullRank, "mean_field": MeanField}
-PRIORS = ("mixture", "standard_normal")
+PRIORS = ("mixture", "standard_normal", "vamp")
 
 
 def chosen_likelihood(wanted: Any, X: np.ndarray) -> Likelihood:
@@ -55,8 +56,10 @@ def chosen_likelihood(wanted: Any, X: np.ndarray) -> Likelihood:
     return found
 
 
-def chosen_prior(key: PRNGKey, wanted: Any, dimension: int, components: int) -> Density:
+def chosen_prior(key: PRNGKey, wanted: Any, dimension: int, components: int) -> Density | PseudoInputs:
     """The prior by name or as it is. Raises `UnknownName`, and `InputError` for another dimension."""
+    if wanted == "vamp":
+        return PseudoInputs(key, dimension, components)
     if wanted == "standard_normal":
         return StandardNormal(dimension)
     if wanted == "mixture":
@@ -72,7 +75,7 @@ def build(
     key: PRNGKey,
     X: np.ndarray,
     likelihood: Likelihood,
-    prior: Density,
+    prior: Density | PseudoInputs,
     posterior: str,
     hidden: tuple[int, ...],
     image_shape: tuple[int, int, int] | None,
@@ -95,4 +98,7 @@ def build(
             raise InputError(f"Images of shape {image_shape} have {np.prod(image_shape)} values, X has {X.shape[1]}")
         encoder = convolutional_encoder(key_encoder, image_shape, centre, spread, channels, head.context)
         decoder = convolutional_decoder(key_decoder, prior.dimension, image_shape, channels, start)
-    return LatentModel(prior, decoder, likelihood), Encoded(encoder, head)
+    conditional = Encoded(encoder, head)
+    if isinstance(prior, PseudoInputs):
+        prior = prior.at(conditional, jnp.asarray(X, real))
+    return LatentModel(prior, decoder, likelihood), conditional

@@ -15,6 +15,7 @@ from jensen.vae._saving import load, save
 from jensen.vae.bounds import log_likelihood_bound
 from jensen.vae.likelihoods import Gaussian, HeteroscedasticGaussian
 from jensen.vae.monitors import LatentUse, latent_use
+from jensen.vae.row_certificate import RowCertificate, certify_rows
 from jensen.vae.training import train
 
 try:
@@ -58,7 +59,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         hidden: widths of the hidden layers of both networks, all equal; () makes both linear.
         image_shape: (height, width, channels), for convolutional networks in place of `hidden`.
         channels: of the convolutional layers; each halves height and width.
-        prior: standard_normal, mixture (learned, of `num_components`), or a density of `families`, trained along.
+        prior: standard_normal, mixture (learned, of `num_components`), vamp (the encoder's own posteriors of as many
+            learned pseudo-inputs), or a density of `families`, trained along.
         posterior: mean_field or full_rank.
         objective: of a row; where None the ELBO, its divergence in closed form where that is known.
             `objectives.ImportanceWeighted(num_weights=50, estimator=...)` makes an importance-weighted autoencoder,
@@ -79,7 +81,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     bound's negative for all rows in nats; `held_out` a row), `n_iter_` (steps).
 
     A latent coordinate has no meaning of its own: sign, order and (with the standard normal prior and a full-rank
-    posterior) rotation are arbitrary. The certificate of such a model would have to be one for each row; there is none.
+    posterior) rotation are arbitrary. `certify` says of how many rows q(z | x) is the posterior of what was trained; it
+    does not say that the model is right.
     """
 
     def __init__(
@@ -278,6 +281,15 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         X = self._new(X)
         with jax.enable_x64(True):
             return latent_use(jax.random.key(1), self.conditional_, jnp.asarray(X), num_draws)
+
+    def certify(self, X: Any, num_draws: int = 1000) -> RowCertificate:
+        """How far q(z | x) of each of these rows may be trusted: see `vae.certify_rows`. Give rows not trained on.
+
+        The ELBO in it is per unit of the standardised columns.
+        """
+        X = self._new(X)
+        with jax.enable_x64(True):
+            return certify_rows(jax.random.key(2), self.model_, self.conditional_, jnp.asarray(X), num_draws)
 
 
 def _double(leaf: Any) -> Any:

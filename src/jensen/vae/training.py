@@ -15,6 +15,7 @@ from jensen.targets import Shuffled
 from jensen.vae.model import latent_rows
 from jensen.vae.objectives import SampledLikelihoodElbo
 from jensen.vae.priors import closed_divergence
+from jensen.vae.vamp import TiedPrior, VampPrior
 
 LARGEST_BATCH, SMALLEST_BATCH, BATCHES = 128, 16, 20  # an epoch of few rows should not be a handful of steps
 
@@ -66,7 +67,8 @@ def train(
         X: rows.
         held_out: rows on which the bound is looked at after each epoch; the best epoch is kept, and after `patience`
             epochs in vain training ends.
-        objective: of a row; where None the ELBO, its divergence in closed form where that is known.
+        objective: of a row; where None the ELBO, its divergence in closed form where that is known. With a `VampPrior`
+            it is taken under the prior that follows the encoder (`TiedPrior`).
         closed: what is set by a formula between steps and not learned, such as `RunningScale` or `Relevance`.
         epochs: at most so many passes over X.
         batch_size: rows a step; where None a twentieth of the rows, at least 16 and at most 128.
@@ -87,9 +89,12 @@ def train(
     if batch_size > len(X):
         raise InputError(f"batch_size {batch_size} is more than the {len(X)} rows to train on: take a smaller one")
     target = latent_rows(model, X, dynamic)
-    objective = default_objective(model, conditional, X[0]) if objective is None else objective
+    chosen = default_objective(model, conditional, X[0]) if objective is None else objective
+    tied = isinstance(model.prior, VampPrior)
+    if tied and not isinstance(chosen, TiedPrior):
+        chosen = TiedPrior(chosen)
     shuffled: Any = Shuffled(target, batch_size)
-    algorithm: Any = AmortisedVI(conditional, objective, learning_rate=learning_rate)
+    algorithm: Any = AmortisedVI(conditional, chosen, learning_rate=learning_rate)
     if closed is not None:
         refreshed: Any = Refreshed
         algorithm = refreshed(algorithm, closed)
@@ -114,4 +119,7 @@ def train(
             "check and rescale the columns"
         )
     posterior: Any = outcome.posterior
-    return Trained(target.at(posterior.z), posterior.conditional, outcome.run)
+    model = target.at(posterior.z)
+    if tied:
+        model = eqx.tree_at(lambda m: m.prior, model, model.prior.tied(posterior.conditional))
+    return Trained(model, posterior.conditional, outcome.run)

@@ -55,6 +55,7 @@ def test_vertex_of_scale_invariant_activations_grows_linearly(phi, w, growth):
     np.testing.assert_allclose(found.vertex / 0.7**2, growth * np.arange(6), rtol=1e-12)
 
 
+@pytest.mark.optimised
 def test_vertex_is_the_excess_kurtosis_of_simulated_networks(key):
     """At width 64 the next order is (l / n)^2: the fourth moment through E[S^2] / E[S]^2, S = sum phi^2 / n."""
     width, depth = 64, 2

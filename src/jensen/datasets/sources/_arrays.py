@@ -44,7 +44,7 @@ class ZarrShard:
         zarr = _zarr()
         self.path = path
         try:
-            arrays = dict(zarr.open_group(str(path), mode="r").arrays())
+            arrays = dict(sorted(zarr.open_group(str(path), mode="r").arrays()))  # listed in no order
             heads = {name: (array.dtype, tuple(array.shape)) for name, array in arrays.items()}
             empty = {name: (array.nchunks_initialized, array.nchunks) for name, array in arrays.items()}
         except Exception as error:  # a store can break in as many ways as it has codecs
@@ -53,7 +53,8 @@ class ZarrShard:
             if there < wanted:
                 raise InputError(
                     f"Array {name!r} of {path} lacks {wanted - there} of its {wanted} chunks, which Zarr would read as "
-                    "fill values: it is truncated, copy or write it again"
+                    "fill values: it is truncated, or chunks of nothing else were left out when it was written; write "
+                    "it again under zarr.config.set({'array.write_empty_chunks': True})"
                 )
         self.columns, rows = _by_rows(heads, path)
         sizes = [(array.shards or array.chunks)[0] for array in arrays.values()]

@@ -15,6 +15,7 @@ from jensen.targets.streaming._feeder import Feeder
 from jensen.targets.streaming._template import Places, put
 
 POINTS = 50  # at which rows are looked at together
+Points = Float[Array, "n d"] | Float[np.ndarray, "n d"]
 SWEEP = 2**24  # bytes of rows handed over at a time
 SOME = 4096  # rows, at least, that stand for all where modes are looked for
 
@@ -98,16 +99,16 @@ class AllRows(Target):
         some: Any = SomeRows
         return some(self.template, held, self.places, self.num_rows)
 
-    def log_densities(self, z: Float[Array, "n d"]) -> np.ndarray:
+    def log_densities(self, z: Points) -> np.ndarray:
         """log p at n points, shape (n,), double precision, by one pass."""
         return self._pass(_values, z)[0]
 
-    def curvatures(self, z: Float[Array, "n d"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def curvatures(self, z: Points) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(log p, gradients (n, d), Hessians (n, d, d)) at n points, by one pass."""
         value, gradient, hessian = self._pass(_curvatures, z)
         return value, gradient, hessian
 
-    def _pass(self, fn: Any, z: Float[Array, "n d"]) -> tuple[np.ndarray, ...]:
+    def _pass(self, fn: Any, z: Points) -> tuple[np.ndarray, ...]:
         if not isinstance(self.template, Rows):
             raise MissingCapability(
                 f"The rows of a {type(self.template).__name__} have latents of their own: their log likelihood is an "

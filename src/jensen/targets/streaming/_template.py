@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jensen.core import Compiled, InputError, JensenError, Locals, MissingCapability, PRNGKey, Rows, Space, Target
+from jensen.targets._numpyro import NumPyroTarget
+from jensen.targets._numpyro_rows import rows_of_plate
 
 Places = tuple[tuple[int, str], ...]  # (number of a leaf, the column that it holds)
 
@@ -69,6 +71,8 @@ def pinned(target: Any, batch: int, num_rows: int) -> Any:
 
     Raises `MissingCapability` for a target without rows.
     """
+    if isinstance(target, NumPyroTarget):
+        target = rows_of_plate(target, batch)
     if isinstance(target, Rows) and not hasattr(target, "weighted"):
         return target.minibatch(jnp.arange(batch))  # a NumPyro plate then sees them all, once each
     if isinstance(target, Rows):
@@ -79,7 +83,7 @@ def pinned(target: Any, batch: int, num_rows: int) -> Any:
         return other
     raise MissingCapability(
         f"make gives a {type(target).__name__}, which has no rows: build it with targets.from_rows, or give the "
-        "NumPyro model exactly one plate with subsample_size around its observed sites"
+        f"NumPyro model exactly one plate, of the {batch} rows that it is given, around its observed sites and no other"
     )
 
 

@@ -1,6 +1,5 @@
 """A target whose rows are read from disk while it is fitted."""
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jensen.core import InputError, Locals, PRNGKey, Space, Target
+from jensen.core import InputError, Locals, MissingCapability, PRNGKey, Space, Target
 from jensen.datasets.sources import RowSource
 from jensen.targets.streaming._all_rows import AllRows
 from jensen.targets.streaming._feeder import Feeder
@@ -58,24 +57,26 @@ class Streamed(eqx.Module):
     Targets whose rows have latents of their own (`Locals`) see batches of floor(N / steps) rows, at most one row of
     each step being left out of an epoch.
 
-    Several processes (`jax.process_count()`) each read their own shards, whole files where there are enough, and see
-    their share of each batch, weighted by what the process holds.
+    `process=(number, count)` makes the share of one process: it reads its own shards only (whole files where there are
+    enough, else blocks), and its batches hold its share of each step, weighted so that the log likelihoods of all
+    shares add up to an unbiased estimate. A run on one share would be of a part of the data, and is refused:
+    `realise_at` is there for programs of your own that add the shares up.
 
     Certificates are computed on `exact`: one pass over all rows for all the draws of a check.
 
     Args:
         make: `make(rows) -> target`, where rows are a dict of arrays with a leading axis, the columns of the source:
             for example `lambda rows: from_rows(log_prior, log_likelihood, rows, example)`, or `from_numpyro` of a model
-            with a plate of `subsample_size`. It must hand the columns on as they are.
+            with one plate, of the rows that it is given. It must hand the columns on as they are.
         source: `jensen.datasets.open_rows(...)`, `generate_rows` or `join_rows`.
         batch_size: rows a step, at most.
         window: bytes of rows that are shuffled together, and that are handed to the device at a time.
-        process: (number of this process, how many there are); as JAX says where None.
+        process: (number of this process, how many share the data).
 
     Raises:
         InputError: for a batch_size that is not in 1 .. N, rows that are not finite, shards too few for the processes,
             or a `make` that does more with rows than hand them on.
-        MissingCapability: if the target has no rows.
+        MissingCapability: if the target has no rows; by `exact` and in runs, if it is a share.
 
     Source: random reshuffling: Mishchenko, Khaled and Richtarik (2020); of blocks and within a buffer: Xu et al.
     (2022), Stochastic gradient descent without full data shuffle.
@@ -90,11 +91,11 @@ class Streamed(eqx.Module):
 
     def __init__(
         self,
-        make: Callable[[dict[str, Array]], Target],
-        source: RowSource,
-        batch_size: int,
+        make: Any,
+        source: Any,
+        batch_size: Any,
         window: int = WINDOW,
-        process: tuple[int, int] | None = None,
+        process: tuple[int, int] = (0, 1),
     ):
         if not callable(make):
             raise InputError(
@@ -107,7 +108,6 @@ class Streamed(eqx.Module):
             )
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= source.num_rows:
             raise InputError(f"batch_size must lie between 1 and {source.num_rows} rows, got {batch_size!r}")
-        process = (jax.process_index(), jax.process_count()) if process is None else process
         if not 0 <= process[0] < process[1]:
             raise InputError(f"process must be (number, count) with 0 <= number < count, got {process}")
         if window < 1:
@@ -132,13 +132,22 @@ class Streamed(eqx.Module):
     @property
     def exact(self) -> AllRows:
         """All rows, whose log density takes a pass over the data."""
+        self._check_whole()
         exact: Any = AllRows
         return exact(self.template, self.places, self.feeder)
 
     @property
     def first(self) -> Target:
         """The target through some rows: what a run is begun with."""
+        self._check_whole()
         return weigh(self.template, self.weights, self.num_rows)
+
+    def _check_whole(self) -> None:
+        if self.feeder.processes > 1:
+            raise MissingCapability(
+                f"This is the share of process {self.feeder.process} of {self.feeder.processes}, and its posterior is "
+                "not that of the data: make the target without process=, or add the shares of `realise_at` up yourself"
+            )
 
     @property
     def space(self) -> Space:
@@ -184,7 +193,7 @@ class Streamed(eqx.Module):
         """The first batch of an order drawn with the key. Not to be traced."""
         return self.realise_at(key, jnp.zeros((), jnp.int32))
 
-    def realise_at(self, stream: PRNGKey, t: Int[Array, ""]) -> Target:
+    def realise_at(self, stream: PRNGKey, t: int | Int[Array, ""]) -> Target:
         """The target through the rows of step t. Not to be traced: a run is given `feed`."""
         return self.feed(stream, int(t), int(t) + 1, 1).fed_at(stream, jnp.asarray(int(t), jnp.int32))
 

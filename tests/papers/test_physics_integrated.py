@@ -1,0 +1,9 @@
+import jensen_papers
+
+
+def test_quick_reproduction_holds_every_claim(tmp_path):
+    figure = tmp_path / "figure.png"
+    result = jensen_papers.reproduce("physics-integrated", figure=figure)
+    assert result.broken == []
+    assert len(result.claims) == 6
+    assert figure.stat().st_size > 10_000
