@@ -137,5 +137,6 @@ def test_a_process_that_dies_ends_the_others_and_leaves_a_checkpoint(folder):
     found = said(survivor, timeout=120)
     assert victim.wait(timeout=10) == 9
     assert "has ended or cannot be reached" in found["error"]
+    assert found["chunks"] == 3
     assert found["seconds"] < 60
     assert said(started("resumed", folder))["difference"] < TOLERANCE

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import math
 import re
 import zlib
 from collections.abc import Iterator
@@ -14,13 +15,13 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jensen._run.spread import Spread, exact, row_count, spread_target, state_specs
-from jensen.core import InputError, ProcessLost, Streams, gathered
+from jensen.core import InputError, JensenError, ProcessLost, Streams, gathered
 from jensen.core.parallel import AXES, DATA, DRAWS, PARAMETERS
 
 LOST = re.compile("gloo|nccl|peer|connection|heartbeat|coordination|unavailable|deadline|aborted", re.IGNORECASE)
 
 
-def local_mesh(**sizes: int) -> Mesh:
+def local_mesh(**sizes: Any) -> Mesh:
     """A mesh of this process's devices: `local_mesh()`, `local_mesh(draws=8)`, `local_mesh(data=4, draws=2)`.
 
     Axes are `data`, `draws` and `parameters`, see `run`; all devices along `data` where none is named. In several
@@ -32,9 +33,11 @@ def local_mesh(**sizes: int) -> Mesh:
     devices = jax.local_devices()
     sizes = sizes or {DATA: len(devices)}
     _check_axes(tuple(sizes))
-    wanted = int(np.prod([*sizes.values()]))
-    if any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes.values()) or wanted > len(devices):
-        asked = ", ".join(f"{axis}={n}" for axis, n in sizes.items())
+    asked = ", ".join(f"{axis}={n!r}" for axis, n in sizes.items())
+    if any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes.values()):
+        raise InputError(f"The sizes of a mesh must be positive whole numbers, got {asked}")
+    wanted = math.prod(sizes.values())
+    if wanted > len(devices):
         raise InputError(f"A mesh of {asked} wants {wanted} devices, this process has {len(devices)}")
     return Mesh(np.array(devices[:wanted]).reshape(*sizes.values()), tuple(sizes))
 
@@ -103,7 +106,7 @@ class Devices:
             with jax.set_mesh(self.mesh):
                 yield
         except (ValueError, RuntimeError) as error:  # JAX gives either, by platform
-            if not self.several or isinstance(error, InputError) or not LOST.search(str(error)):
+            if not self.several or isinstance(error, JensenError) or not LOST.search(str(error)):
                 raise
             raise ProcessLost(
                 f"Another process of this run has ended or cannot be reached ({str(error).splitlines()[0][:200]}): "
@@ -147,7 +150,7 @@ class Devices:
     def local(self, tree: Any) -> Any:
         arrays, rest = eqx.partition(tree, lambda a: isinstance(a, jax.Array))
         if self.several:
-            with jax.set_mesh(self.mesh):
+            with self.use():
                 arrays = _gather(arrays)
         return eqx.combine(jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), arrays), rest)
 
@@ -156,7 +159,8 @@ class Devices:
             return value
         from jax.experimental.multihost_utils import broadcast_one_to_all
 
-        return type(value)(broadcast_one_to_all(np.asarray(value, np.float32)))
+        with self.use():
+            return type(value)(broadcast_one_to_all(np.asarray(value, np.float32)))
 
     def agree(self, *trees: Any) -> None:
         if not self.several:
@@ -164,7 +168,9 @@ class Devices:
         from jax.experimental.multihost_utils import process_allgather
 
         mine = np.frombuffer(_digest(trees), np.uint32)
-        others = np.asarray(process_allgather(mine)).reshape(jax.process_count(), -1)
+        with self.use():
+            others = np.asarray(process_allgather(mine))
+        others = others.reshape(jax.process_count(), -1)
         if np.any(others != others[0]):
             odd = [int(i) for i in np.flatnonzero(np.any(others != others[0], axis=1))]
             raise InputError(

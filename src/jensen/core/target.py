@@ -135,8 +135,8 @@ class Fed(Protocol):
 class Streams(Protocol):
     """A noisy target that is not in memory: the loop asks it to `feed` the steps of a chunk before it runs them.
 
-    `feed_length`: at most so many at a time. `processes`: each reads rows of its own. `first`: the target through some rows, which stands for the exact one
-    where a run begins. `rest()`: nothing more will be asked for.
+    `feed_length`: at most so many at a time. `processes`: that read rows of their own. `first`: the target through some
+    rows, which stands for the exact one where a run begins. `rest()`: nothing more will be asked for.
     """
 
     feed_length: int
