@@ -78,6 +78,7 @@ def test_a_killed_fit_goes_on_bit_for_bit_and_another_network_is_refused(X, tmp_
     np.testing.assert_array_equal(again.transform(X), fitted.transform(X))
 
 
+@pytest.mark.optimised
 def test_other_parts_train_too():
     """Images by convolutions, a learned mixture as prior, an importance-weighted objective, binary rows drawn anew."""
     rng = np.random.default_rng(1)
