@@ -83,6 +83,7 @@ def test_rows_are_certified_as_they_are_given_in_their_own_units(X, fitted):
     assert np.mean(found.elbo) < np.mean(bound) + 5 * found.certificate.elbo_standard_error / 10
 
 
+@pytest.mark.optimised
 def test_other_parts_train_too():
     """Images by convolutions, a learned mixture as prior, an importance-weighted objective, binary rows drawn anew."""
     rng = np.random.default_rng(1)
