@@ -81,8 +81,8 @@ def ours(trials: int, seed: int = 0) -> dict[str, Counter[str]]:
             with warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always")
                 result = go(place)
-            notes = [note for note in result.run.notes if "went back" in note]
-            said = bool(notes) and any("went back" in str(w.message) for w in told)
+            notes = [note for note in result.run.notes if "fell back" in note]
+            said = bool(notes) and any("fell back" in str(w.message) for w in told)
             same = digest_without_notes(result, notes, digest) == want
             outcomes[kind][f"{'same bits' if same else 'OTHER NUMBERS'}, {'said so' if said else 'in silence'}"] += 1
     return outcomes
