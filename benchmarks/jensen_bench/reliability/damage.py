@@ -56,8 +56,8 @@ def ours(trials: int, seed: int = 0) -> dict[str, Counter[str]]:
 
     go, write, done = CASES["BatchMatch"].go, Checkpoints.save, []
 
-    def save(self: Any, *args: Any) -> None:
-        write(self, *args)
+    def save(self: Any, trees: dict[str, Any], meta: dict[str, Any], records: Any) -> None:
+        write(self, trees, meta, records)
         done.append(1)
         if len(done) == 12:
             raise Stopped
