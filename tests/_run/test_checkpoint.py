@@ -99,7 +99,7 @@ def test_any_flipped_byte_of_the_newest_is_found_and_the_one_before_is_taken(tmp
             (tmp_path / name).write_bytes(bytes(changed))
             with Checkpoints(tmp_path, IDENTITY) as store, pytest.warns(RuntimeWarning, match=name):
                 assert check(store.load()) == 2
-            assert "went back to the checkpoint of step 10" in store.notes[0]
+            assert "fell back to the other checkpoint, of step 10" in store.notes[0]
         for cut in (0, 10, len(data) // 2, len(data) - 1):
             (tmp_path / name).write_bytes(data[:cut])
             with Checkpoints(tmp_path, IDENTITY) as store, pytest.warns(RuntimeWarning, match="truncated"):
@@ -203,7 +203,7 @@ def test_a_damaged_run_goes_on_from_the_one_before_and_says_so(tmp_path, monkeyp
     data = bytearray((tmp_path / "state-b").read_bytes())
     data[-1] ^= 1
     (tmp_path / "state-b").write_bytes(bytes(data))
-    with pytest.warns(RuntimeWarning, match=r"state-b was changed .* went back to the checkpoint of step 10"):
+    with pytest.warns(RuntimeWarning, match=r"state-b was changed .* fell back to the other checkpoint, of step 10"):
         got = walk(tmp_path)
     assert_same(got, unbroken)
     assert "its SHA-256 differs" in got.run.notes[0]

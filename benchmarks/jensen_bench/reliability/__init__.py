@@ -1,8 +1,7 @@
 """Does anything get lost when processes are killed, and what does a checkpoint cost?
 
 A section a module, each with `section(short) -> str`, Markdown that ends in a table. `make reliability` runs the long
-forms (25 kills of each algorithm) and prints the whole; the tests run short ones. A new
-section is a module in `SECTIONS`.
+forms (25 kills each) and prints the whole; the tests run short ones. Add a section by adding its module to `SECTIONS`.
 """
 
 import importlib

@@ -91,8 +91,10 @@ def _ladder(checkpoint: Path | None) -> Any:
     import jax
 
     import jensen as jn
+    from jensen.targets.synthetic import Funnel
 
-    fit = jn.fit(jn.targets.synthetic.funnel(4), key=jax.random.key(3), checkpoint=checkpoint)
+    target: Any = Funnel
+    fit = jn.fit(target(dimension=3), key=jax.random.key(3), checkpoint=checkpoint)
     return fit.posterior, [run.history for run in fit.runs], fit.certificate
 
 

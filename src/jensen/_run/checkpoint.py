@@ -141,7 +141,7 @@ class Checkpoints:
             if other is not slot and not slot.continues(other):
                 other.forget()
         if damaged:
-            self._note(f"{damaged[0]}: went back to the checkpoint of step {saved.meta['t']}")
+            self._note(f"{damaged[0]}: fell back to the other checkpoint, of step {saved.meta['t']}")
         self._saves, self._last_step = saved.meta["saves"], saved.meta["t"]
         return saved
 
