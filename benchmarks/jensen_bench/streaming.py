@@ -189,14 +189,14 @@ def fit(arguments: argparse.Namespace) -> dict[str, Any]:
         mean, cov = (np.asarray(part, float) for part in seen.posterior.mean_and_cov())
         truth, sd = coefficients(), np.sqrt(np.diag(cov))
         out["rms_distance_of_epoch_to_truth_in_its_sd"] = float(np.sqrt(np.mean(((mean - truth) / sd) ** 2)))
-        mode, precision = (
-            newton(target.exact, mean, arguments.newton) if arguments.newton else (mean, np.linalg.inv(cov))
-        )
-        sd = np.sqrt(np.diag(np.linalg.inv(precision)))
-        ratios = np.sqrt(np.diag(cov)) / sd
-        out["largest_distance_of_epoch_to_mode_in_sd"] = float(np.max(np.abs(mean - mode) / sd))
-        out["spread_of_epoch_over_that_at_mode"] = [float(np.min(ratios)), float(np.max(ratios))]
-        out["rms_distance_of_mode_to_truth_in_sd"] = float(np.sqrt(np.mean(((mode - truth) / sd) ** 2)))
+        mode, precision = mean, np.linalg.inv(cov)
+        if arguments.newton:
+            mode, precision = newton(target.exact, mean, arguments.newton)
+            sd = np.sqrt(np.diag(np.linalg.inv(precision)))
+            ratios = np.sqrt(np.diag(cov)) / sd
+            out["largest_distance_of_epoch_to_mode_in_sd"] = float(np.max(np.abs(mean - mode) / sd))
+            out["spread_of_epoch_over_that_at_mode"] = [float(np.min(ratios)), float(np.max(ratios))]
+            out["rms_distance_of_mode_to_truth_in_sd"] = float(np.sqrt(np.mean(((mode - truth) / sd) ** 2)))
         stage("mode")
         if arguments.draws:
             polished = gaussian_from_cov(
