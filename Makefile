@@ -8,7 +8,8 @@ STAMP := .venv/.installed
 # What `make demo` fits: a hierarchical formula on a data set that a dependency ships.
 DEMO ?= "log_radon ~ floor + (1 | county)" --data radon
 
-BENCHMARKS ?= cold_start step_overhead site_estimators nuts kl posteriordb gp_sparse gp_state_space gp_uci vae_zoo scaling
+BENCHMARKS ?= cold_start step_overhead site_estimators nuts kl posteriordb gp_sparse gp_state_space gp_uci vae_zoo scaling \
+	streaming memory
 
 # Compiled programs are kept here between runs of the tests, the benchmarks and the docs; `make clean` drops them.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache

@@ -230,7 +230,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def growth(fits: int, looks: int = 20) -> dict[str, Any]:
+def growth(fits: int, looks: int = 40) -> dict[str, Any]:
     """Resident memory over fits of one shape (data, key and rate new each time), and what a longer run keeps."""
     rng, sizes, live = np.random.default_rng(0), [], []
 
@@ -245,6 +245,7 @@ def growth(fits: int, looks: int = 20) -> dict[str, Any]:
         if (i + 1) % max(1, fits // looks) == 0:
             sizes.append(resident())
             live.append(len(jax.live_arrays()))
+            print(f"{i + 1} fits: {sizes[-1] / 1e6:.1f} MB, {live[-1]} arrays", file=sys.stderr, flush=True)
     settled = sizes[len(sizes) // 4 :]
     target = jn.targets.from_log_density(_density, jnp.zeros(4), jnp.asarray(rng.normal(size=(200, 4))))
     lengths = (500, 5000)
