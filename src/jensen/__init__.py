@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         gradient_estimators,
         metrics,
         objectives,
+        progress,
         targets,
         vae,
     )
@@ -51,6 +52,7 @@ _MODULES = (
     "metrics",
     "objectives",
     "plots",
+    "progress",
     "report",
     "targets",
     "vae",
@@ -90,6 +92,7 @@ __all__ = [
     "load",
     "metrics",
     "objectives",
+    "progress",
     "run",
     "targets",
     "vae",

@@ -19,6 +19,7 @@ from jensen.certificate import Modes, modes_of, search
 from jensen.certificate.modes import MAX_DIMENSION
 from jensen.core import Fit, InputError, PRNGKey, StopCode, Target, check_key, stream
 from jensen.core.random import RESTART, SEARCH
+from jensen.progress import Progress, listener
 from jensen.targets.wrappers.enumerated import enumerated
 
 
@@ -27,7 +28,7 @@ def fit(
     *args: Any,
     key: Any,
     time_limit: float | None = None,
-    progress: bool | None = None,
+    progress: bool | Progress | None = None,
     ladder: Sequence[Rung] = LADDER,
     **kwargs: Any,
 ) -> Fit:
@@ -47,7 +48,7 @@ def fit(
         *args: data of a NumPyro model.
         key: a typed JAX key.
         time_limit: seconds after which no new rung is begun and a running one is stopped.
-        progress: show a bar for each rung; only on a terminal where None.
+        progress: show a bar for each rung, only on a terminal where None; or who listens, as for `run`.
         ladder: the rungs, if not the usual ones.
         **kwargs: data of a NumPyro model.
 
@@ -57,6 +58,7 @@ def fit(
     key = check_key(key)
     if time_limit is not None and not time_limit > 0:
         raise InputError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
+    listening = listener(progress)
     target = _as_target(model, args, kwargs)
     began, ascent = time.perf_counter(), Ascent(target)
     for i, rung in enumerate(ladder):
@@ -78,7 +80,7 @@ def fit(
                         steps=rung.steps,
                         start=ascent.start,
                         time_limit=limit,
-                        progress=progress,
+                        progress=listening,
                     )
                     for r in range(rung.repeats)
                 ]
@@ -86,6 +88,7 @@ def fit(
             if ascent.modes is None and target.space.dimension <= MAX_DIMENSION:
                 ascent = dataclasses.replace(ascent, modes=_modes(outcome, target, key))
             attempt = judge(outcome, target, rung_key, ascent.modes)
+            listening.certified(outcome.run.algorithm, attempt.certificate)
         except KeyboardInterrupt:  # while compiling or certifying; within a run the loop keeps the state
             if not ascent.tried:
                 raise

@@ -11,7 +11,6 @@ import numpy as np
 
 from jensen._run import checkpoint as checkpoints
 from jensen._run.chunk import advance, begin, one_step
-from jensen._run.progress import make as make_progress
 from jensen._run.stop import Plateau, diverged
 from jensen.core import (
     Algorithm,
@@ -27,9 +26,11 @@ from jensen.core import (
     check_needs,
 )
 from jensen.core.random import check_key
+from jensen.progress import FILE, JsonLines, Progress, Several, Teller, listener
 
 MAX_RETRIES = 5
 DEFAULT_CHUNK = 100
+LOOK, GROWTH = 0.25, 1e-3  # of the log in the folder of a checkpoint: see `progress.JsonLines`
 WINDOW = 100  # steps between looks of the guard and the plateau rule: fixed, so that chunk length changes nothing
 
 
@@ -53,11 +54,12 @@ def drive(
     time_limit: Any = None,
     chunk: int = DEFAULT_CHUNK,
     checkpoint: str | Path | None = None,
-    progress: bool | None = None,
+    progress: bool | Progress | None = None,
 ) -> Outcome:
     """Run `algorithm` on `target` without certifying: see `jensen.run` for the arguments and errors."""
     began = time.perf_counter()
     _check(algorithm, target, key, steps, time_limit, chunk)
+    listening = listener(progress)
     total = algorithm.default_steps if steps is None else steps
     exact = target.exact if isinstance(target, Noisy) else target
     if start is not None and start.space.dimension != exact.space.dimension:
@@ -80,8 +82,10 @@ def drive(
         saved = checkpoints.load(folder, mark)
         if saved is not None:
             work.resume(saved, _step_shapes(algorithm, state, exact, key))
-    bar, first = make_progress(type(algorithm).__name__, progress), work.t
+        listening = Several(listening, JsonLines(folder / FILE, LOOK, GROWTH))
+    teller, first = Teller(listening, type(algorithm).__name__, began, time_limit), work.t
     try:
+        teller.tell(work.t, work.total, notes=work.notes)
         while work.stop is StopCode.CONTINUE:
             if work.t >= work.total:
                 work.stop = StopCode.PLATEAU if work.settling else StopCode.STEPS
@@ -92,20 +96,21 @@ def drive(
             work.chunk(target, key, chunk)
             if work.stop is StopCode.CONTINUE and plateau is not None and not work.settling:
                 work.settle(plateau)
-            bar.update(work.t, work.total, work.words() + _throughput(target, work.t - first, began))
+            words = _throughput(target, work.t - first, began)
+            teller.tell(work.t, work.total, work.records[-1], work.notes, words)
             if folder is not None:
                 work.save(folder, mark)
     except KeyboardInterrupt:
         work.stop = StopCode.INTERRUPTED
     finally:
-        bar.close()
+        teller.close()
     return work.outcome(exact.space, time.perf_counter() - began)
 
 
 def _throughput(target: Any, steps: int, began: float) -> str:
     """Rows a second since the run began, compilation included, where each step sees a minibatch."""
     rows = getattr(target, "batch_size", 0) * steps
-    return f", {rows / (time.perf_counter() - began):,.0f} rows/s" if rows else ""
+    return f"{rows / (time.perf_counter() - began):,.0f} rows/s" if rows else ""
 
 
 def _check(algorithm: Any, target: Any, key: Any, steps: Any, time_limit: Any, chunk: Any) -> None:
@@ -197,10 +202,6 @@ class _Work:
         elif self.t < (1 - cooldown) * self.total:
             self.total, self.settling = int(np.ceil(self.t / (1 - cooldown))), True
             self.notes.append(f"plateau at step {self.t}: cooled down until step {self.total}")
-
-    def words(self) -> str:
-        objective = self.records[-1].objective if self.records else np.array([])
-        return f"objective {objective[-1]:.4g}" if len(objective) and np.isfinite(objective[-1]) else ""
 
     def _joined(self) -> Any:
         return jax.tree.map(lambda *parts: np.concatenate(parts), *self.records) if self.records else None

@@ -8,6 +8,7 @@ from jensen._run.driver import DEFAULT_CHUNK, drive
 from jensen._run.stop import Plateau
 from jensen.core import Fit, Noisy, Posterior, stream
 from jensen.core.random import CERTIFY
+from jensen.progress import Progress, listener
 
 
 def run(
@@ -21,7 +22,7 @@ def run(
     time_limit: Any = None,
     chunk: int = DEFAULT_CHUNK,
     checkpoint: str | Path | None = None,
-    progress: bool | None = None,
+    progress: bool | Progress | None = None,
     certify: bool = True,
 ) -> Fit:
     """Run one algorithm on a target and certify what comes out.
@@ -37,7 +38,8 @@ def run(
         time_limit: seconds, looked at between chunks.
         chunk: steps a compiled call; one call must hold `chunk` records in memory.
         checkpoint: a folder; the run is saved there after each chunk and resumed from there.
-        progress: show a bar; only on a terminal where None.
+        progress: show a bar, with steps a second and the time left; only on a terminal where None. Or who listens
+        instead: anything that fulfils `jensen.progress.Progress`, such as `JsonLines` or `TensorBoard`.
         certify: compute the certificate, from draws that the run has not seen.
 
     Returns:
@@ -67,6 +69,8 @@ def run(
 
     exact = target.exact if isinstance(target, Noisy) else target
     certificate = certify_posterior(outcome.posterior, exact, stream(key, CERTIFY))
+    listening = listener(False if isinstance(progress, bool) else progress)
+    listening.certified(outcome.run.algorithm, certificate)
     verdict = "certified" if certificate.passed else "not certified"
     done = dataclasses.replace(outcome.run, verdict=verdict, certificate=certificate)
     return Fit(outcome.posterior, certificate, (done,))

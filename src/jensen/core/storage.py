@@ -22,13 +22,13 @@ from jensen.core._pack_posterior import (
 from jensen.core._pack_records import pack_certificate, pack_run, unpack_certificate, unpack_run
 from jensen.core.archives import read_npz
 from jensen.core.errors import StorageError
-from jensen.core.files import cause, pack_arrays
+from jensen.core.files import PROGRESS, cause, pack_arrays
 from jensen.core.result import Fit
 
 FORMAT = "jensen-fit"
 VERSION = 1
 HEADER, ARRAYS = "fit.json", "arrays.npz"
-OURS = {HEADER, ARRAYS, "report.html", "posterior.nc", "checkpoint.npz"}
+OURS = {HEADER, ARRAYS, "report.html", "posterior.nc", "checkpoint.npz", PROGRESS}
 _MAX_HEADER = 2**26  # bytes
 _MIN_FREE = 2**20  # bytes
 
@@ -43,6 +43,7 @@ def check_folder(path: str | Path, overwrite: bool = False) -> Path:
     if path.exists() and not path.is_dir():
         raise StorageError(f"{path} is a file: choose a folder")
     names = {p.name for p in path.iterdir()} if path.is_dir() else set()
+    names = set() if names == {PROGRESS} else names  # of a run that was stopped before it had a fit
     if names and HEADER not in names:
         raise StorageError(f"{path} is not empty and holds no fit of Jensen: choose a new folder")
     if names and not overwrite:
@@ -173,6 +174,8 @@ def _replace_folder(path: Path, files: dict[str, bytes]) -> None:
             if old.exists():
                 os.rename(old, path)
             raise
+        if (old / PROGRESS).is_file():
+            os.replace(old / PROGRESS, path / PROGRESS)
     except OSError as error:
         raise StorageError(f"Cannot write {path}: {cause(error)}") from error
     finally:
