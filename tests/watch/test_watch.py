@@ -96,7 +96,7 @@ def test_a_link_is_not_followed(tmp_path):
 
 @pytest.fixture
 def serve(folder):
-    """A function that starts a server and gives one that asks it: (method, path, headers) -> (status, headers, body)."""
+    """A function that starts a server and gives one that asks it, for (status, headers, body)."""
     servers = []
 
     def start(token=None):

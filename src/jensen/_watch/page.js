@@ -29,8 +29,10 @@ function drawn(name, attributes, words) {
 }
 
 function chart(id, points, across, up, shown) {
-  const place = byId(id), W = 520, H = 240, L = 64, R = 10, T = 10, B = 38;
+  const place = byId(id);
   place.replaceChildren();
+  // as wide as it is shown, so that its words have the size of the page's
+  const W = Math.max(240, Math.min(520, place.clientWidth || 520)), H = 240, L = 64, R = 10, T = 10, B = 38;
   if (points.length < 2) { place.append(element("p", "Not enough points yet.", "quiet")); return; }
   const xs = points.map((p) => p[0]), ys = points.map((p) => p[1]).sort((a, b) => a - b);
   // the first steps may be far off: the axis ends where 2 in a hundred points lie beyond
@@ -54,7 +56,7 @@ function chart(id, points, across, up, shown) {
 function certificate(runs) {
   const last = [...runs].reverse().find((run) => run.certificate);
   const rows = byId("checks"), reasons = byId("reasons");
-  rows.replaceChildren(); reasons.replaceChildren();
+  rows.replaceChildren(); reasons.replaceChildren(); byId("table").hidden = !last;
   if (!last) { put("verdict", "No run has been certified yet."); return; }
   const c = last.certificate;
   put("verdict", `${last.number}. ${last.name}: ${c.passed ? "certified" : "not certified"}` + (known(c.khat) ? `, k-hat ${figures(c.khat)}` : ""));
