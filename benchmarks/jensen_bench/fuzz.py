@@ -9,6 +9,7 @@ it.
 
 import argparse
 import contextlib
+import copy
 import functools
 import hashlib
 import io
@@ -145,7 +146,7 @@ def exchanged(draw: Any, valid: Any, most: int = 3) -> Any:
         if name not in owner if isinstance(owner, dict) else name >= len(owner):
             continue
         if draw(st.booleans()):
-            owner[name] = draw(ODD_JSON)
+            owner[name] = copy.deepcopy(draw(ODD_JSON))
         else:
             del owner[name]
     return data

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         gradient_estimators,
         metrics,
         objectives,
+        progress,
         targets,
         vae,
     )
@@ -51,6 +52,7 @@ _MODULES = (
     "metrics",
     "objectives",
     "plots",
+    "progress",
     "report",
     "targets",
     "vae",
@@ -92,6 +94,7 @@ __all__ = [
     "local_mesh",
     "metrics",
     "objectives",
+    "progress",
     "run",
     "targets",
     "vae",

@@ -36,6 +36,8 @@ def fit(
     prior: Priors = [],  # noqa: B006
     missing: str = "error",
     overwrite: Annotated[bool, Flag] = False,
+    log: str | None = None,
+    log_file: str | None = None,
 ) -> int:
     """Fit a model, certify the posterior, write a report.
 
@@ -54,12 +56,17 @@ def fit(
         prior: Of a formula, may be repeated: --prior "x=normal(0, 1)".
         missing: Rows of a formula's table that miss a value: error, or drop.
         overwrite: Replace the fit in the folder, and drop what another one left unfinished there.
+        log: jsonl writes an object a line on how far it is: to standard error, or to --log-file.
+        log_file: The file of the log; what is in it is replaced.
     """
+    import dataclasses
+
     from jensen._cli.fitting import Request, fit_command
 
     limits = {"steps": steps, "time_limit": time_limit}
     formula = {"family": family, "prior": tuple(prior), "missing": missing}
-    return fit_command(Request(model, data, method, out, seed, overwrite=overwrite, **limits, **formula))
+    request = Request(model, data, method, out, seed, overwrite=overwrite, **limits, **formula)
+    return fit_command(dataclasses.replace(request, log=log, log_file=log_file))
 
 
 @app.command
@@ -177,6 +184,21 @@ def report(folder: str, /) -> int:
     from jensen._cli.fitting import report_command
 
     return report_command(folder)
+
+
+@app.command
+def watch(folder: str, /, *, port: int = 8350, host: str = "127.0.0.1", token: str | None = None) -> int:
+    """Serve a live page on a running fit: its trace, certificate so far, throughput and memory. Read-only.
+
+    Args:
+        folder: What --out or checkpoint= of the run named.
+        port: 0 takes any that is free.
+        host: Where to listen. Anything but this machine itself needs a token.
+        token: A secret of 16 characters or more that the page's address must hold; made up where one is needed.
+    """
+    from jensen._watch import watch_command
+
+    return watch_command(folder, host, port, token)
 
 
 @app.command

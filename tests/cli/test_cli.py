@@ -49,8 +49,9 @@ def line_fit(*more):
 
 
 def test_fit_writes_a_fit_a_report_and_netcdf(place, capsys):
-    assert line_fit("--out", "out") == 0
-    text = capsys.readouterr().out
+    assert line_fit("--out", "out", "--log", "jsonl", "--log-file", "log.jsonl") == 0
+    text, errors = capsys.readouterr()
+    assert errors == ""
     assert re.search(r"^(Certified|Not certified)", text, re.MULTILINE)
     assert "slope" in text
     assert "report.html" in text
@@ -58,8 +59,15 @@ def test_fit_writes_a_fit_a_report_and_netcdf(place, capsys):
         "arrays.npz",
         "fit.json",
         "posterior.nc",
+        "progress.jsonl",
         "report.html",
     ]
+    told = [json.loads(line) for line in (place / "log.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in told][-2:] == ["end", "certificate"]
+    assert (told[0]["event"], told[0]["step"]) == ("step", 0)
+    assert told[-3]["step"] == load("out").runs[0].steps
+    assert told[-1]["run"] == "Laplace"
+    assert (place / "out" / "progress.jsonl").read_text().count("\n") >= 4
     fit = load("out")
     x, y = np.loadtxt("data.csv", delimiter=",", skiprows=1).T
     precision = 0.01 + np.sum(x**2)
@@ -73,7 +81,10 @@ def test_fit_writes_a_fit_a_report_and_netcdf(place, capsys):
     before = (place / "out" / "arrays.npz").read_bytes()
     assert line_fit("--out", "out") == 2
     assert "already holds a fit" in capsys.readouterr().err
-    assert line_fit("--out", "out", "--overwrite") == 0
+    assert line_fit("--out", "out", "--overwrite", "--log", "jsonl") == 0
+    again, errors = capsys.readouterr()
+    assert [json.loads(line)["event"] for line in errors.splitlines()][-1] == "certificate"
+    assert "{" not in again
     assert (place / "out" / "arrays.npz").read_bytes() == before  # the same seed, the same result
 
     (place / "out" / "report.html").unlink()
@@ -118,6 +129,9 @@ BAD = {
     "model fails": (["fit", "broken.py:line", "--data", "data.csv"], "no_such_module"),
     "no column for an argument": (["fit", "model.py:line"], "'x'"),
     "discrete latent": (["fit", "model.py:coin", "--data", "data.csv"], "'n'"),
+    "log of no known form": (["fit", "model.py:line", "--data", "data.csv", "--log", "json"], "jsonl"),
+    "file of no log": (["fit", "model.py:line", "--data", "data.csv", "--log-file", "x"], "--log jsonl"),
+    "log nowhere": (["fit", "a", "--log", "jsonl", "--log-file", "no/such/x"], "a folder that exists"),
     "out is a file": (["fit", "model.py:line", "--data", "data.csv", "--out", "data.csv"], "is a file"),
     "out is taken": (["fit", "model.py:line", "--data", "data.csv", "--out", "."], "not empty"),
     "no methods": (["compare", "model.py:line", "--data", "data.csv", "--methods", ","], "--methods"),

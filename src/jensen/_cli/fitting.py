@@ -14,7 +14,7 @@ from typing import Any
 from jensen._cli.models import Loaded, load_model
 from jensen._cli.setup import configure
 from jensen._cli.show import show_fit, show_place
-from jensen.core import Fit, InputError, StopCode
+from jensen.core import Fit, InputError, StopCode, UnknownName
 from jensen.core.random import POSTERIOR, stream
 from jensen.core.storage import CHECKPOINT, check_folder
 
@@ -34,6 +34,8 @@ class Request:
     prior: Sequence[str] = ()
     missing: str = "error"
     overwrite: bool = False
+    log: str | None = None
+    log_file: str | None = None
 
 
 def fit_command(request: Request) -> int:
@@ -47,6 +49,7 @@ def fit_command(request: Request) -> int:
         raise InputError(f"--time-limit must be a positive number of seconds, got {request.time_limit}")
     if request.steps is not None and request.steps < 1:
         raise InputError(f"--steps must be a positive whole number, got {request.steps}")
+    check_log(request)
     folder = check_folder(request.out or free_folder(request.model), request.overwrite)
     configure()
     algorithm = chosen(request.method)
@@ -56,7 +59,7 @@ def fit_command(request: Request) -> int:
 
     with watched() as watch:
         loaded = load_model(request.model, request.data, request.family, request.prior, request.missing)
-        fit = _resumed(loaded.target, algorithm, request, folder / CHECKPOINT)
+        fit = _resumed(loaded.target, algorithm, request, folder)
         if watch.asked:
             return say_stopped(folder / CHECKPOINT, folder)
         fit = complete(fit, loaded, request)
@@ -79,11 +82,12 @@ def chosen(method: str) -> Any:
     return None if method.lower() == "auto" else algorithm_named(method)
 
 
-def _resumed(target: Any, algorithm: Any, request: Request, checkpoint: Path) -> Fit:
-    """The fit, gone on with where `checkpoint` holds the same one unfinished; `--overwrite` drops another one."""
+def _resumed(target: Any, algorithm: Any, request: Request, folder: Path) -> Fit:
+    """The fit, gone on with where the folder holds the same one unfinished; `--overwrite` drops another one."""
     from jensen._run.checkpoint import OtherRun
 
-    arguments = (target, algorithm, request.seed, request.steps, request.time_limit, checkpoint)
+    checkpoint, progress = folder / CHECKPOINT, listeners(request, folder)
+    arguments = (target, algorithm, request.seed, request.steps, request.time_limit, checkpoint, progress)
     try:
         return infer(*arguments)
     except OtherRun:
@@ -102,6 +106,33 @@ def say_stopped(checkpoint: Path, folder: Path) -> int:
     return 0
 
 
+def check_log(request: Request) -> None:
+    """Raise `InputError` for a log that cannot be written."""
+    if request.log not in (None, "jsonl"):
+        raise UnknownName("format of a log", request.log, ["jsonl"])
+    if request.log_file is not None:
+        if request.log is None:
+            raise InputError("--log-file belongs to --log jsonl: add it")
+        place = Path(request.log_file).absolute()
+        if place.is_dir() or not place.parent.is_dir():
+            raise InputError(f"--log-file {request.log_file}: give a file in a folder that exists")
+
+
+def listeners(request: Request, folder: Path) -> Any:
+    """Who is told of the run: `progress.jsonl` in the folder always, the log if asked for, else a bar on a terminal.
+
+    The log goes to a file or to standard error, where it has no bar beside it; standard output is the result's.
+    """
+    from jensen.progress import FILE, JsonLines, Several, listener
+
+    kept = JsonLines(folder / FILE, interval=0.25, share=1e-3, fresh=True)
+    if request.log is None:
+        return Several(kept, listener(None))
+    if request.log_file is None:
+        return Several(kept, JsonLines(sys.stderr))
+    return Several(kept, JsonLines(request.log_file, fresh=True), listener(None))
+
+
 def infer(
     target: Any,
     algorithm: Any,
@@ -109,6 +140,7 @@ def infer(
     steps: int | None = None,
     time_limit: float | None = None,
     checkpoint: Path | None = None,
+    progress: Any = None,
 ) -> Fit:
     """Run the algorithm, or the autopilot where it is None."""
     import jax
@@ -117,10 +149,10 @@ def infer(
     if algorithm is None:
         from jensen._ladder import fit
 
-        return fit(target, key=key, time_limit=time_limit, checkpoint=checkpoint)
+        return fit(target, key=key, time_limit=time_limit, checkpoint=checkpoint, progress=progress)
     from jensen._run import run
 
-    return run(algorithm, target, key=key, steps=steps, time_limit=time_limit, checkpoint=checkpoint)
+    return run(algorithm, target, key=key, steps=steps, time_limit=time_limit, checkpoint=checkpoint, progress=progress)
 
 
 def complete(fit: Fit, loaded: Loaded, request: Request) -> Fit:
@@ -172,7 +204,7 @@ def command_line(request: Request) -> str:
             parts += [name, str(value)]
         elif field.name == "prior":
             parts += [part for prior in value for part in (name, prior)]
-        elif value != getattr(default, field.name) and field.name not in ("out", "overwrite"):
+        elif value != getattr(default, field.name) and field.name not in ("out", "overwrite", "log", "log_file"):
             parts += [name, str(value)]
     return shlex.join(parts)
 

@@ -25,6 +25,7 @@ from jensen.certificate import Modes, modes_of, search
 from jensen.certificate.modes import MAX_DIMENSION
 from jensen.core import Algorithm, Fit, InputError, PRNGKey, StopCode, StorageError, Target, at_step, check_key, stream
 from jensen.core.random import RESTART, SEARCH
+from jensen.progress import Progress, listener
 from jensen.targets.wrappers.enumerated import enumerated
 
 
@@ -33,7 +34,7 @@ def fit(
     *args: Any,
     key: Any,
     time_limit: float | None = None,
-    progress: bool | None = None,
+    progress: bool | Progress | None = None,
     ladder: Sequence[Rung] = LADDER,
     mesh: Any = None,
     checkpoint: str | Path | None = None,
@@ -55,7 +56,7 @@ def fit(
         *args: data of a NumPyro model.
         key: a typed JAX key.
         time_limit: seconds after which no new rung is begun and a running one is stopped.
-        progress: show a bar for each rung; only on a terminal where None.
+        progress: show a bar for each rung, only on a terminal where None; or who listens, as for `run`.
         ladder: the rungs, if not the usual ones.
         mesh: devices to share the work, as in `run`; chains that they cannot share equally stay whole.
         checkpoint: a folder; each rung saves its run in a folder of its own there, and the same call goes on where the
@@ -75,6 +76,7 @@ def fit(
         raise InputError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
     target = _as_target(model, args, kwargs)
     devices = devices_of(mesh, None, target)
+    listening = listener(progress if devices.writes else False)
     began = time.perf_counter()
     folder = None if checkpoint is None else Path(checkpoint)
     with watched() as watch, _locked(folder if devices.writes else None):
@@ -87,7 +89,7 @@ def fit(
             if algorithm is None:
                 continue
             rung_key = at_step(stream(key, RESTART), i)
-            options = {"time_limit": None if left is None else max(left, 1e-3), "progress": progress, "mesh": devices}
+            options = {"time_limit": None if left is None else max(left, 1e-3), "progress": listening, "mesh": devices}
             place = None if folder is None else folder / f"{i}-{rung.name.replace(' ', '-')}"
             try:
                 if isinstance(devices, OneDevice):
@@ -102,6 +104,7 @@ def fit(
                         ascent = dataclasses.replace(ascent, modes=_modes(outcome, seen, key))
                     attempt = judge(outcome, seen, rung_key, ascent.modes)
                 attempt = dataclasses.replace(attempt, posterior=devices.local(attempt.posterior))
+                listening.certified(outcome.run.algorithm, attempt.certificate)
             except KeyboardInterrupt:  # while compiling or certifying; within a run the loop keeps the state
                 if not ascent.tried:
                     raise

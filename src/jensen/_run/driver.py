@@ -15,7 +15,6 @@ from jensen._run.checkpoint import Checkpoints, Saved
 from jensen._run.chunk import begin, one_step, program
 from jensen._run.devices import OneDevice, devices_of
 from jensen._run.identity import identity
-from jensen._run.progress import make as make_progress
 from jensen._run.signals import watched
 from jensen._run.stop import Plateau, diverged
 from jensen._run.together import from_first
@@ -36,8 +35,10 @@ from jensen.core import (
     stream,
 )
 from jensen.core.random import BATCH, check_key
+from jensen.progress import FILE, JsonLines, Progress, Several, Teller, listener
 
 MAX_RETRIES = 5
+LOOK, GROWTH = 0.25, 1e-3  # of the log in the folder of a checkpoint: see `progress.JsonLines`
 WINDOW = 100  # steps between looks of the guard and the plateau rule: fixed, so that chunk length changes nothing
 
 
@@ -61,7 +62,7 @@ def drive(
     time_limit: Any = None,
     chunk: int = DEFAULT_CHUNK,
     checkpoint: str | Path | None = None,
-    progress: bool | None = None,
+    progress: bool | Progress | None = None,
     mesh: Any = None,
 ) -> Outcome:
     """Run `algorithm` on `target` without certifying: see `jensen.run` for the arguments and errors."""
@@ -76,6 +77,7 @@ def drive(
         )
     streams = isinstance(target, Streams)
     devices = devices_of(mesh, algorithm, target)
+    listening = listener(progress if devices.writes else False)
     devices.agree(key, algorithm, target, start, total)
     placed, placed_key = target if streams else devices.target(target), devices.same(key)
     if isinstance(devices, OneDevice):
@@ -96,8 +98,11 @@ def drive(
         if store:
             work.notes += store.notes
             work.save(store, began)  # before the first step too: a place that cannot be written to is found out now
-        bar, first = make_progress(type(algorithm).__name__, progress if devices.writes else False), work.t
+            if devices.writes:
+                listening = Several(listening, JsonLines(store.folder / FILE, LOOK, GROWTH))
+        teller, first = Teller(listening, type(algorithm).__name__, began, time_limit), work.t
         try:
+            teller.tell(work.t, work.total, notes=work.notes)
             while work.stop is StopCode.CONTINUE:
                 if work.t >= work.total:
                     work.stop = StopCode.PLATEAU if work.settling else StopCode.STEPS
@@ -112,7 +117,8 @@ def drive(
                     work.chunk(placed, placed_key, chunk)
                 if work.stop is StopCode.CONTINUE and plateau is not None and not work.settling:
                     work.settle(plateau)
-                bar.update(work.t, work.total, work.words() + _throughput(target, work.t - first, began))
+                words = _throughput(target, work.t - first, began)
+                teller.tell(work.t, work.total, work.records[-1], work.notes, words)
                 if store:
                     work.save(store, began)
         except KeyboardInterrupt:
@@ -124,7 +130,7 @@ def drive(
             error.kept = None if devices.several else work.outcome(exact.space, began)
             raise
         finally:
-            bar.close()
+            teller.close()
             if streams:
                 target.rest()
     return work.outcome(exact.space, began)
@@ -142,7 +148,7 @@ def _nowhere(exact: Any, point: Any) -> NonFiniteDensity:
 def _throughput(target: Any, steps: int, began: float) -> str:
     """Rows a second since the run began, compilation included, where each step sees a minibatch."""
     rows = getattr(target, "batch_size", 0) * steps
-    return f", {rows / (time.perf_counter() - began):,.0f} rows/s" if rows else ""
+    return f"{rows / (time.perf_counter() - began):,.0f} rows/s" if rows else ""
 
 
 def _check(algorithm: Any, target: Any, key: Any, steps: Any, time_limit: Any, chunk: Any) -> None:
@@ -255,10 +261,6 @@ class _Work:
         elif self.t < (1 - cooldown) * self.total:
             self.total, self.settling = int(np.ceil(self.t / (1 - cooldown))), True
             self.notes.append(f"plateau at step {self.t}: cooled down until step {self.total}")
-
-    def words(self) -> str:
-        objective = self.records[-1].objective if self.records else np.array([])
-        return f"objective {objective[-1]:.4g}" if len(objective) and np.isfinite(objective[-1]) else ""
 
     def _joined(self) -> Any:
         return jax.tree.map(lambda *parts: np.concatenate(parts), *self.records) if self.records else None

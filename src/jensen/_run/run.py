@@ -10,6 +10,7 @@ from jensen._run.driver import DEFAULT_CHUNK, drive
 from jensen._run.stop import Plateau
 from jensen.core import Fit, Posterior, StopCode, StorageError, Streams, check_needs, stream
 from jensen.core.random import CERTIFY
+from jensen.progress import Progress, listener
 
 
 def run(
@@ -23,7 +24,7 @@ def run(
     time_limit: Any = None,
     chunk: int = DEFAULT_CHUNK,
     checkpoint: str | Path | None = None,
-    progress: bool | None = None,
+    progress: bool | Progress | None = None,
     certify: bool = True,
     mesh: Any = None,
 ) -> Fit:
@@ -42,7 +43,8 @@ def run(
         checkpoint: a folder; the run is saved there after each chunk, and the same call goes on from there, with the
             same result bit for bit. The two newest checkpoints are kept; a damaged one is found out by its checksum,
             and the run goes on from the one before, with a warning and a note. One run a folder.
-        progress: show a bar; only on a terminal where None.
+        progress: show a bar, with steps a second and the time left; only on a terminal where None. Or who listens
+        instead: anything that fulfils `jensen.progress.Progress`, such as `JsonLines` or `TensorBoard`.
         certify: compute the certificate, from draws that the run has not seen.
         mesh: devices to share the work: a `jax.sharding.Mesh`, "all" for those of this process, one device where None.
             Its axes say what is shared: `data` the rows of the target, `draws` the draws of a step and the particles,
@@ -93,6 +95,8 @@ def run(
     # where rows are read from disk, each process passes over its own, and computes the rest as the others do
     with contextlib.nullcontext() if isinstance(target, Streams) else devices.use():
         certificate = certify_posterior(outcome.posterior, devices.exact(target), stream(key, CERTIFY))
+    listening = listener(False if isinstance(progress, bool) or not devices.writes else progress)
+    listening.certified(outcome.run.algorithm, certificate)
     verdict = "certified" if certificate.passed else "not certified"
     done = dataclasses.replace(outcome.run, verdict=verdict, certificate=certificate)
     return Fit(outcome.posterior, certificate, (done,), shared=devices.several)

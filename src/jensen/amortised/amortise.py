@@ -28,6 +28,7 @@ from jensen.core import (
     stream,
 )
 from jensen.core.random import INIT, SEARCH
+from jensen.progress import Progress
 
 VECTOR, MIXTURE = Vector(), Mixture()
 PILOT = 2000  # simulations by which inputs are standardised
@@ -116,7 +117,7 @@ def amortise(
     learning_rate: float | Scalar = 2e-3,
     budget: int | None = None,
     checkpoint: str | Path | None = None,
-    progress: bool | None = None,
+    progress: bool | Progress | None = None,
 ) -> Amortisation:
     """Train q(z | data) by Adam on simulated pairs: minimise E[-log q(z | data)] (`SimulatedKL`).
 

@@ -14,6 +14,8 @@ import numpy as np
 from jensen.core.archives import read_npz
 from jensen.core.errors import StorageError
 
+PROGRESS = "progress.jsonl"  # what a run tells while it lasts, in the folder of its fit or checkpoint
+
 
 def write_atomic(path: Path, data: bytes | Sequence[bytes | memoryview]) -> None:
     """Write `data`, whole or in pieces, to `path` so that a reader sees the old file or the new.

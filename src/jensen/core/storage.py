@@ -22,14 +22,14 @@ from jensen.core._pack_posterior import (
 from jensen.core._pack_records import pack_certificate, pack_run, unpack_certificate, unpack_run
 from jensen.core.archives import read_npz
 from jensen.core.errors import StorageError
-from jensen.core.files import cause, pack_arrays, sync_folder
+from jensen.core.files import PROGRESS, cause, pack_arrays, sync_folder
 from jensen.core.result import Fit
 
 FORMAT = "jensen-fit"
 VERSION = 1
 HEADER, ARRAYS = "fit.json", "arrays.npz"
 CHECKPOINT = "checkpoint"  # a folder in it, of the command, while a fit is not finished
-OURS = {HEADER, ARRAYS, "report.html", "posterior.nc", CHECKPOINT}
+OURS = {HEADER, ARRAYS, "report.html", "posterior.nc", CHECKPOINT, PROGRESS}
 _MAX_HEADER = 2**26  # bytes
 _MIN_FREE = 2**20  # bytes
 
@@ -44,7 +44,7 @@ def check_folder(path: str | Path, overwrite: bool = False) -> Path:
     if path.exists() and not path.is_dir():
         raise StorageError(f"{path} is a file: choose a folder")
     names = {p.name for p in path.iterdir()} if path.is_dir() else set()
-    if names - {CHECKPOINT} and HEADER not in names:
+    if names - {CHECKPOINT, PROGRESS} and HEADER not in names:  # of a run that was stopped before it had a fit
         raise StorageError(f"{path} is not empty and holds no fit of Jensen: choose a new folder")
     if HEADER in names and not overwrite:
         raise StorageError(
@@ -175,6 +175,8 @@ def _replace_folder(path: Path, files: dict[str, bytes]) -> None:
             if old.exists():
                 os.rename(old, path)
             raise
+        if (old / PROGRESS).is_file():
+            os.replace(old / PROGRESS, path / PROGRESS)
         sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"Cannot write {path}: {cause(error)}") from error

@@ -59,16 +59,18 @@ def _read_parquet(path: Path) -> Any:
         raise InputError(f"{path} is not a Parquet file: it begins with {first!r}")
     if last != b"PAR1":
         raise InputError(f"{path} is truncated: the end of the Parquet file is missing, copy it again")
-    # Arrow's reader, for that of polars panics at damaged pages, and a panic is no Exception.
+    # Arrow's reader, for that of polars panics at damaged pages.
     try:
         with parquet.ParquetFile(path) as file:
             _check_cells(path, file.metadata.num_rows * max(1, file.metadata.num_columns))
             table = file.read()
         table.validate(full=True)
+        for field in table.schema:
+            _check_words(field)
         frame = pl.DataFrame(table)
-    except InputError:
+    except (InputError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:  # of Arrow: ArrowInvalid, OSError, ArrowNotImplementedError, UnicodeDecodeError ...
+    except BaseException as error:  # ArrowInvalid, OSError, UnicodeDecodeError ...; a panic of polars is no Exception
         words = " ".join(str(error).split())[:300]
         raise InputError(f"{path} cannot be read as Parquet, it may be damaged: {words}") from error
     names = list(frame.columns)
@@ -76,6 +78,16 @@ def _read_parquet(path: Path) -> Any:
     if twice:
         raise InputError(f"{path} has two columns named {', '.join(map(repr, twice))}: rename one")
     return frame
+
+
+def _check_words(field: Any) -> None:
+    """Reads every name and note of an Arrow field: polars panics where one is not UTF-8, this raises."""
+    if "\ufffd" in field.name:  # what Arrow's Python puts in the place of bytes that are none
+        raise ValueError("the name of a column is not UTF-8")
+    for word in (*(field.metadata or {}).keys(), *(field.metadata or {}).values()):
+        word.decode()
+    for i in range(field.type.num_fields):
+        _check_words(field.type.field(i))
 
 
 def _check_cells(path: Path, cells: int) -> None:

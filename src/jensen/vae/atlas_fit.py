@@ -10,6 +10,7 @@ import numpy as np
 from jensen.core import InputError, PRNGKey, check_key
 from jensen.families import Affine, Coupling, Flow, FlowBuilder
 from jensen.families.flow import from_standard
+from jensen.progress import Progress
 from jensen.vae.atlas import Atlas, AtlasLoss, Chart, SoftBox
 from jensen.vae.gradient_origin import NoEncoder
 from jensen.vae.training import train
@@ -82,7 +83,7 @@ def fit_atlas(
     width: int = 32,
     noise: float = 0.05,
     spread: float = 0.02,
-    progress: bool | None = None,
+    progress: bool | Progress | None = None,
 ) -> Atlas:
     """An `Atlas` of `num_charts` charts of dimension `size` on rows X, by `AtlasLoss` in three phases.
 

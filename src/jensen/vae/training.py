@@ -11,6 +11,7 @@ from jensen._run import drive
 from jensen.algorithms import AmortisedVI, ClosedUpdate, EarlyStopping, Refreshed
 from jensen.core import BatchObjective, InputError, Objective, PointPosterior, PRNGKey, Run, check_key
 from jensen.objectives import NegativeElbo
+from jensen.progress import Progress
 from jensen.targets import Shuffled
 from jensen.vae.model import latent_rows
 from jensen.vae.objectives import SampledLikelihoodElbo
@@ -55,7 +56,7 @@ def train(
     patience: int = 10,
     dynamic: bool = False,
     checkpoint: str | Path | None = None,
-    progress: bool | None = None,
+    progress: bool | Progress | None = None,
     mesh: Any = None,
 ) -> Trained:
     """Maximise the sum over rows of a bound on log p(x) by `AmortisedVI`, on minibatches without replacement.
