@@ -28,13 +28,14 @@ from jensen._run import driver
 from jensen._run.devices import Devices
 from jensen.algorithms import NUTS, AmortisedVI, BatchMatch, GradientVI, Restarts, StochasticCVI, TemperedSMC
 from jensen.core import InputError, PointPosterior, ProcessLost
+from jensen.datasets import generate_rows
 from jensen.families import LowRank
 from jensen.gp import LatentModel, likelihoods
 from jensen.gp.kernels import RBF
 from jensen.gp.priors import Inducing
 from jensen.gradient_estimators import Reparameterisation
 from jensen.objectives import NegativeElbo
-from jensen.targets import Minibatched, Shuffled, from_log_density, from_rows
+from jensen.targets import Minibatched, Shuffled, Streamed, from_log_density, from_rows
 from jensen.vae._build import build
 from jensen.vae.model import latent_rows
 from jensen.vae.priors import StandardNormal
@@ -67,6 +68,20 @@ def regression() -> Any:
     y = (rng.uniform(size=ROWS) < 1 / (1 + np.exp(-x @ np.linspace(-1, 1, WIDTH)))).astype(float)
     likelihood = lambda b, rows: jax.nn.log_sigmoid((2 * rows[1] - 1) * (rows[0] @ b))  # noqa: E731
     return from_rows(lambda b: -0.5 * jnp.sum(b**2), likelihood, (x, y), jnp.zeros(WIDTH))
+
+
+def streamed(process: tuple[int, int], mesh: Any) -> Any:
+    """All rows in each step, read by parts: in whatever order they come, the run is that of the rows in memory."""
+    x, y = (np.asarray(a) for a in regression().data)
+    likelihood = lambda b, rows: jax.nn.log_sigmoid((2 * rows["y"] - 1) * (rows["x"] @ b))  # noqa: E731
+    make = lambda rows: from_rows(lambda b: -0.5 * jnp.sum(b**2), likelihood, rows, jnp.zeros(WIDTH))  # noqa: E731
+    source = generate_rows(lambda low, high: {"x": x[low:high], "y": y[low:high]}, ROWS, block=20)
+    target = Streamed(make, source, ROWS, process=process)
+    return run(Case(GradientVI(objective=plain(), learning_rate=0.05), target, 30, over("data"), certify=True), mesh)
+
+
+def plain() -> Any:
+    return NegativeElbo(Reparameterisation(num_draws=8))
 
 
 def sparse_gp() -> Any:
@@ -173,6 +188,7 @@ def forced(folder: Path) -> dict[str, Any]:
         if case.certify:
             fit.save(folder / "fit")
             out["saved"] = difference([np.asarray(jn.load(folder / "fit").posterior.q.mean)], [one[0]])
+    kept |= {f"streamed/{i:03}": a for i, a in enumerate(numbers(streamed((0, 1), None)))}
     whole, fit = fitted(None), fitted("all")
     kept |= {f"fit/{i:03}": a for i, a in enumerate(numbers(whole))}
     out["fit"] = {"difference": difference(numbers(fit), numbers(whole)), "ordinary": on_one_device(fit)}
@@ -255,6 +271,7 @@ def pair(folder: Path) -> dict[str, Any]:
     for name, case in cases().items():
         if case.pair:
             compare(name, run(case, spanning(case.axes(2))))
+    compare("streamed", streamed((jax.process_index(), 2), spanning({"data": 2})))
     fit = fitted(spanning({"data": 2}))
     compare("fit", fit)
     fit.save(folder / f"pair{jax.process_index()}")

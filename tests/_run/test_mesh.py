@@ -107,7 +107,7 @@ def test_a_mesh_that_does_not_fit_is_refused_before_anything_is_compiled(forced,
     assert forced["errors"]["compiled"] == "0"
 
 
-@pytest.mark.parametrize("name", [*PAIR, "fit"])
+@pytest.mark.parametrize("name", [*PAIR, "streamed", "fit"])
 def test_two_processes_give_the_answer_of_one_device_and_the_same_to_each(pair, name):
     for found in pair:
         assert found[name]["difference"] < TOLERANCE

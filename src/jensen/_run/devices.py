@@ -119,12 +119,12 @@ class Devices:
         return self._targets[id(target)][1]
 
     def fed(self, target: Any) -> Any:
-        """A target with the batches of some steps: each process has its part of the rows of each of them."""
-        size, rows = self.size(DATA), target.weights.shape[1] * (jax.process_count() if self.several else 1)
+        """A target with the batches of some steps: each process has all their rows, or its own part of them."""
+        size, rows = self.size(DATA), target.weights.shape[1] * target.processes
         spec = PartitionSpec(None, DATA) if size > 1 and rows % size == 0 else PartitionSpec()
 
         def put(local: Any) -> Any:
-            if self.several:
+            if target.processes > 1:
                 return jax.make_array_from_process_local_data(NamedSharding(self.mesh, spec), np.asarray(local))
             return self._put(local, spec)
 
@@ -226,7 +226,11 @@ def devices_of(mesh: Any, algorithm: Any, target: Any) -> Any:
     _check_axes(mesh.axis_names)
     devices = Devices(mesh)
     _check_processes(devices)
-    if isinstance(target, Streams) and devices.several and not devices.size(DATA) % jax.process_count() == 0:
+    if (
+        isinstance(target, Streams)
+        and target.processes > 1
+        and not (devices.several and devices.size(DATA) % jax.process_count() == 0)
+    ):
         raise InputError("Processes that read rows of their own share them: take a mesh with an axis 'data' over all")
     _check_fit(devices, algorithm, inner, lanes)
     return devices

@@ -121,12 +121,14 @@ class NoisyInOrder(Noisy, Protocol):
 class Fed(Protocol):
     """Offers `fed_at(stream, t)`: the target of step t, from what was read beforehand for some steps around t.
 
-    `template`: the target of some rows; `columns` and `weights`: those of the steps, leading axes (steps, rows).
+    `template`: the target of some rows; `columns` and `weights`: those of the steps, leading axes (steps, rows);
+    `processes`: how many have parts of these rows.
     """
 
     template: Any
     columns: Any
     weights: Any
+    processes: int
 
     def fed_at(self, stream: PRNGKey, t: Int[Array, ""]) -> Target: ...
 

@@ -30,6 +30,7 @@ class FedRows(eqx.Module):
     first: Int[Array, ""]
     places: Places = eqx.field(static=True)
     num_rows: int = eqx.field(static=True)
+    processes: int = eqx.field(static=True, default=1)  # that have parts of the rows
 
     def fed_at(self, stream: PRNGKey, t: Int[Array, ""]) -> Target:
         """The target through the rows of step t, which must be among those held."""
@@ -59,8 +60,9 @@ class Streamed(eqx.Module):
 
     `process=(number, count)` makes the share of one process: it reads its own shards only (whole files where there are
     enough, else blocks), and its batches hold its share of each step, weighted so that the log likelihoods of all
-    shares add up to an unbiased estimate. A run on one share would be of a part of the data, and is refused:
-    `realise_at` is there for programs of your own that add the shares up.
+    shares add up to an unbiased estimate. With `process=(jax.process_index(), jax.process_count())` in each process,
+    `run(mesh=)` over all their devices puts the shares of a step together, and sums what passes over them find. A run
+    on one share alone would be of a part of the data, and is refused.
 
     Certificates are computed on `exact`: one pass over all rows for all the draws of a check.
 
@@ -76,13 +78,14 @@ class Streamed(eqx.Module):
     Raises:
         InputError: for a batch_size that is not in 1 .. N, rows that are not finite, shards too few for the processes,
             or a `make` that does more with rows than hand them on.
-        MissingCapability: if the target has no rows; by `exact` and in runs, if it is a share.
+        MissingCapability: if the target has no rows; by `exact` and in runs, if it is a share that is missing others.
 
     Source: random reshuffling: Mishchenko, Khaled and Richtarik (2020); of blocks and within a buffer: Xu et al.
     (2022), Stochastic gradient descent without full data shuffle.
     """
 
-    template: Any
+    template: Any  # of the rows that all processes see in a step
+    own: Any  # of those of one
     places: Places = eqx.field(static=True)
     feeder: Feeder = eqx.field(static=True)
     batch_size: int = eqx.field(static=True)
@@ -113,32 +116,34 @@ class Streamed(eqx.Module):
         if window < 1:
             raise InputError(f"window must be a positive number of bytes, got {window}")
         self.feeder = Feeder(source, batch_size, window, process)
-        self.template, self.places, self.weights = self._form(make, source)
-        if isinstance(self.template, Locals):
+        self.own, self.places, self.weights = self._form(make, source, 1)
+        if isinstance(self.own, Locals):
             whole = Feeder(source, batch_size, window, process, whole=True)
             if whole.rows != self.feeder.rows:
                 self.feeder = whole
-                self.template, self.places, self.weights = self._form(make, source)
+                self.own, self.places, self.weights = self._form(make, source, 1)
             self.feeder = whole
+        self.template = self.own
+        if process[1] > 1:
+            self.template, self.places, self.weights = self._form(make, source, process[1])
         self.batch_size = batch_size
         words = f"{source.mark}/{batch_size}/{window}/{process[1]}"
         self.mark = jnp.asarray(np.frombuffer(words.encode(), np.uint8))
 
-    def _form(self, make: Any, source: RowSource) -> tuple[Any, Places, Array]:
-        """The target of some rows, as many as all processes see in a step, and the same ones in each of them."""
+    def _form(self, make: Any, source: RowSource, times: int) -> tuple[Any, Places, Array]:
+        """The target of the first process's rows, `times` over, in every process the same."""
         feeder = self.feeder.of_first()
         looks = [feeder.batches((seed,), 0, 1, 1) for seed in (1, 2)]
-        first, second = ({name: _times(v[0], feeder.processes) for name, v in columns.items()} for columns, _ in looks)
-        scale = source.num_rows / (feeder.order.rows * feeder.processes)
-        weights = scale * _times(looks[0][1][0], feeder.processes)
+        first, second = ({name: _times(v[0], times) for name, v in columns.items()} for columns, _ in looks)
+        weights = source.num_rows / (feeder.order.rows * times) * _times(looks[0][1][0], times)
         return *find_places(make, first, second, source.num_rows), jnp.asarray(weights, jnp.result_type(float))
 
     @property
     def exact(self) -> AllRows:
-        """All rows, whose log density takes a pass over the data."""
+        """All rows, whose log density takes a pass over the data: of each process over its own."""
         self._check_whole()
         exact: Any = AllRows
-        return exact(self.template, self.places, self.feeder)
+        return exact(self.own, self.places, self.feeder)
 
     @property
     def first(self) -> Target:
@@ -147,10 +152,11 @@ class Streamed(eqx.Module):
         return weigh(self.template, self.weights, self.num_rows)
 
     def _check_whole(self) -> None:
-        if self.feeder.processes > 1:
+        if self.feeder.processes not in (1, jax.process_count()):
             raise MissingCapability(
-                f"This is the share of process {self.feeder.process} of {self.feeder.processes}, and its posterior is "
-                "not that of the data: make the target without process=, or add the shares of `realise_at` up yourself"
+                f"This is the share of process {self.feeder.process} of {self.feeder.processes}, its posterior is not "
+                f"that of the data, and there are {jax.process_count()} processes (jax.distributed) to put the shares "
+                "together: make the target without process=, or add the shares of `realise_at` up yourself"
             )
 
     @property
@@ -188,11 +194,14 @@ class Streamed(eqx.Module):
 
         Raises `InputError` for rows that are NaN, infinite, or can no longer be read.
         """
-        columns, weights = self.feeder.batches(_words(stream), t, until - t, size, then)
+        return self._fed(self.template, self.processes, stream, t, until - t, size, then)
+
+    def _fed(self, template: Any, parts: int, stream: PRNGKey, t: int, count: int, size: int, then: int = 0) -> FedRows:
+        columns, weights = self.feeder.batches(_words(stream), t, count, size, then)
         first = jnp.asarray(t, jnp.int32)
         held = {name: jnp.asarray(values) for name, values in columns.items()}
-        real = jnp.result_type(float)
-        return FedRows(self.template, held, jnp.asarray(weights, real), first, self.places, self.num_rows)
+        weights = jnp.asarray(weights, jnp.result_type(float))
+        return FedRows(template, held, weights, first, self.places, self.num_rows, parts)
 
     def rest(self) -> None:
         """Forget the batches that were read ahead: the run is over."""
@@ -203,8 +212,8 @@ class Streamed(eqx.Module):
         return self.realise_at(key, jnp.zeros((), jnp.int32))
 
     def realise_at(self, stream: PRNGKey, t: int | Int[Array, ""]) -> Target:
-        """The target through the rows of step t. Not to be traced: a run is given `feed`."""
-        return self.feed(stream, int(t), int(t) + 1, 1).fed_at(stream, jnp.asarray(int(t), jnp.int32))
+        """The target through this process's rows of step t. Not to be traced: a run is given `feed`."""
+        return self._fed(self.own, 1, stream, int(t), 1, 1).fed_at(stream, jnp.asarray(int(t), jnp.int32))
 
 
 def _times(rows: np.ndarray, number: int) -> np.ndarray:
