@@ -23,7 +23,7 @@ help:
 	@echo 'make lint     ruff, pyright, import-linter'
 	@echo 'make format   let ruff mend what it can'
 	@echo 'make bench    run the benchmarks'
-	@echo 'make reliability  kill, damage and measure: the tables of docs/reliability.md'
+	@echo 'make reliability  kill, damage, fuzz, stream and measure for an hour: docs/reliability.md'
 	@echo 'make docs     build the documentation into site/'
 	@echo 'make lock     resolve requirements.lock again from pyproject.toml'
 	@echo 'make clean    remove everything that was built, the environment too'
@@ -61,6 +61,11 @@ bench: $(STAMP)
 
 reliability: $(STAMP)
 	$(BIN)/jensen bench reliability $(ARGS)
+	$(BIN)/jensen bench fuzz --inputs 20000
+	$(BIN)/jensen bench streaming --rows 20000000
+	$(BIN)/jensen bench memory
+	$(BIN)/jensen bench memory --growth
+	$(BIN)/jensen bench scaling
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

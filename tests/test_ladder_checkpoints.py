@@ -33,9 +33,9 @@ def unbroken():
 @pytest.fixture
 def steps(monkeypatch):
     """The steps that each algorithm takes from here on, by its rate."""
-    from jensen._run.driver import _Work
+    from jensen._run.work import Work
 
-    chunk, taken = _Work.chunk, {}
+    chunk, taken = Work.chunk, {}
 
     def counted(self, *args):
         before = self.t
@@ -43,7 +43,7 @@ def steps(monkeypatch):
         rate = float(self.algorithm.rate)
         taken[rate] = taken.get(rate, 0) + self.t - before
 
-    monkeypatch.setattr(_Work, "chunk", counted)
+    monkeypatch.setattr(Work, "chunk", counted)
     return taken
 
 

@@ -26,6 +26,7 @@ from jensen_bench._scaling_things import Thing, counted
 import jensen as jn
 from jensen._run import driver
 from jensen._run.devices import Devices
+from jensen._run.work import Work
 from jensen.algorithms import NUTS, AmortisedVI, BatchMatch, GradientVI, Restarts, StochasticCVI, TemperedSMC
 from jensen.core import InputError, PointPosterior, ProcessLost
 from jensen.datasets import generate_rows
@@ -288,16 +289,16 @@ def interrupted(place: Path, saved: Any) -> dict[str, Any]:
     """A run that ends after 10 of 30 steps and goes on from a checkpoint that the first process alone sees."""
     case = cases()["gradient"]
     words = {"steps": 30, "chunk": 10, "certify": False, "checkpoint": place, "mesh": spanning({"data": 2})}
-    chunk = driver._Work.chunk
+    chunk = Work.chunk
 
     def chunk_or_stop(work: Any, *args: Any) -> None:
         if work.t >= 10:
             raise KeyboardInterrupt
         chunk(work, *args)
 
-    driver._Work.chunk = chunk_or_stop
+    Work.chunk = chunk_or_stop
     first = jn.run(case.algorithm, case.target, key=jax.random.key(3), **words)
-    driver._Work.chunk = chunk
+    Work.chunk = chunk
     fit = jn.run(case.algorithm, case.target, key=jax.random.key(3), **words)
     theirs = [saved[key] for key in sorted(saved.files) if key.startswith("gradient/")]
     found = {"steps": [first.runs[0].steps, fit.runs[0].steps], "difference": difference(numbers(fit), theirs)}
@@ -306,7 +307,7 @@ def interrupted(place: Path, saved: Any) -> dict[str, Any]:
 
 def lost(folder: Path) -> dict[str, Any]:
     """A checkpointed run in which process 1 dies after 30 steps; what process 0 meets, how long after a chunk."""
-    case, chunk, ended = cases()["gradient"], driver._Work.chunk, [0.0]
+    case, chunk, ended = cases()["gradient"], Work.chunk, [0.0]
 
     def chunk_or_die(work: Any, *args: Any) -> None:
         if work.t >= 30 and jax.process_index() == 1:
@@ -314,7 +315,7 @@ def lost(folder: Path) -> dict[str, Any]:
         chunk(work, *args)
         ended.append(time.monotonic())
 
-    driver._Work.chunk = chunk_or_die
+    Work.chunk = chunk_or_die
     try:
         words = {"mesh": spanning({"data": 2}), "steps": 60, "chunk": 10, "checkpoint": folder / "lost"}
         jn.run(case.algorithm, case.target, key=jax.random.key(3), **words)

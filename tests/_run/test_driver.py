@@ -112,9 +112,9 @@ def test_a_time_limit_ends_a_run_between_chunks():
 
 
 def test_ctrl_c_keeps_the_state_so_far(monkeypatch):
-    import jensen._run.driver as driver
+    import jensen._run.work as work
 
-    real, calls = driver.program, []
+    real, calls = work.program, []
 
     def program(*args):
         calls.append(1)
@@ -122,7 +122,7 @@ def test_ctrl_c_keeps_the_state_so_far(monkeypatch):
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(driver, "program", program)
+    monkeypatch.setattr(work, "program", program)
     outcome = drive(Scripted(), TARGET, key=KEY, steps=1000)
     assert outcome.run.stop is StopCode.INTERRUPTED
     np.testing.assert_allclose(outcome.posterior.z, 200.0)

@@ -94,7 +94,7 @@ def test_a_disk_that_fills_up_on_the_way(tmp_path, monkeypatch, unbroken):
 
 def test_a_full_disk_is_found_before_the_first_step(tmp_path, monkeypatch):
     steps = []
-    monkeypatch.setattr("jensen._run.driver._Work.chunk", lambda *_: steps.append(1))
+    monkeypatch.setattr("jensen._run.work.Work.chunk", lambda *_: steps.append(1))
     for at in range(4):
         with monkeypatch.context() as m:
             Disk(m, at, full)
@@ -266,7 +266,7 @@ def test_ctrl_c_before_the_first_step_is_ctrl_c(monkeypatch):
     def chunk(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jensen._run.driver._Work.chunk", chunk)
+    monkeypatch.setattr("jensen._run.work.Work.chunk", chunk)
     with pytest.raises(KeyboardInterrupt):
         walk()
 

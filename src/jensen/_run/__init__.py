@@ -2,8 +2,9 @@
 
 from jensen._run.ahead import prepare
 from jensen._run.devices import local_mesh
-from jensen._run.driver import Outcome, drive
+from jensen._run.driver import drive
 from jensen._run.run import run
 from jensen._run.stop import Plateau
+from jensen._run.work import Outcome
 
 __all__ = ["Outcome", "Plateau", "drive", "local_mesh", "prepare", "run"]

@@ -5,8 +5,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from jensen._run.ahead import DEFAULT_CHUNK
 from jensen._run.devices import devices_of
-from jensen._run.driver import DEFAULT_CHUNK, drive
+from jensen._run.driver import drive
 from jensen._run.stop import Plateau
 from jensen.core import Fit, Posterior, StopCode, StorageError, Streams, check_needs, stream
 from jensen.core.random import CERTIFY

@@ -94,7 +94,7 @@ class Several:
 class Teller:
     """The loop's side: makes a `Moment` of what it knows, with rate and time left, and tells `listener`."""
 
-    def __init__(self, listener: Progress, run: str, began: float, time_limit: float | None = None):
+    def __init__(self, listener: Progress, run: str, began: float, time_limit: float | int | None = None):
         self.listener, self.run, self.began, self.time_limit = listener, run, began, time_limit
         self.marks: deque[tuple[int, float]] = deque(maxlen=WINDOW + 1)
         self.told = False
