@@ -95,10 +95,10 @@ def test_the_command_goes_on_after_sigterm_and_after_a_kill(server, tmp_path):
             assert child.wait() == signal.SIGKILL
         else:
             assert child.result() == code
-        assert os.listdir(folder) == ["checkpoint"]
+        assert sorted(os.listdir(folder)) == ["checkpoint", "progress.jsonl"]
     assert command("stopped", "--seed", "1").result() == 2  # another run: refused, and nothing is touched
     assert command("stopped").result() == 0
-    assert sorted(os.listdir(folder)) == ["arrays.npz", "fit.json", "posterior.nc", "report.html"]
+    assert sorted(os.listdir(folder)) == ["arrays.npz", "fit.json", "posterior.nc", "progress.jsonl", "report.html"]
     got, want = jn.load(folder), jn.load(tmp_path / "whole")
     np.testing.assert_array_equal(got.posterior.chains, want.posterior.chains)
     np.testing.assert_array_equal(got.history.objective, want.history.objective)
