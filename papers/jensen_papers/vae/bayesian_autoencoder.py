@@ -239,7 +239,7 @@ def moving_ball(seed: int, side: int, frames: int, steps: int, draws: int) -> di
     start = PointPosterior(joint.space, joint.join(z, jnp.asarray(out[PROCESS], z.dtype)))
     sampler: Any = SGHMC(chains=1, leaps=10, step_size=0.03)
     chain = _chains(sampler, joint, keys[4], draws, start)[0]
-    out[OURS] = np.mean([np.asarray(joint.split(z)[1]) for z in chain], 0)
+    out[OURS] = np.asarray(joint.split(jnp.asarray(np.mean(chain, 0)))[1])
     return {"places": places, "latents": out, "errors": {name: aligned(u, places)[1] for name, u in out.items()}}
 
 
