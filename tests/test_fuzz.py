@@ -10,7 +10,10 @@ INPUTS = {"csv": 100, "parquet": 80, "npz": 100, "fit": 100, "checkpoint": 40, "
 def test_only_documented_errors_come_out(reader):
     row = fuzz(reader, INPUTS[reader], number=1)
     assert row["read"] + row["refused"] == INPUTS[reader]
-    assert row["refused"] > 0
+    if reader == "checkpoint":  # one damaged file of two copies never stops a run
+        assert row["refused"] == 0
+    else:
+        assert row["refused"] > 0
 
 
 def test_the_fuzz_sees_an_error_that_is_not_documented(monkeypatch):

@@ -256,7 +256,11 @@ def test_ctrl_c_keeps_what_there_is_and_the_run_can_be_gone_on_with(tmp_path, mo
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Checkpoints, "save", save)
-    got = walk(tmp_path)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        got = walk(tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (got.run.stop, got.run.steps) == (StopCode.INTERRUPTED, 3 * CHUNK)
     monkeypatch.undo()
     assert_same(walk(tmp_path), unbroken)
