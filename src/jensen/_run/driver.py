@@ -65,8 +65,8 @@ def drive(
     listening = listener(progress if devices.writes else False)
     devices.agree(key, algorithm, target, start, total)
     placed, placed_key = target if streams else devices.target(target), devices.same(key)
-    if isinstance(devices, OneDevice):
-        prepare(algorithm, exact if streams else target, key, start, chunk)
+    if isinstance(devices, OneDevice) and not streams:  # the programs of a mesh, and of fed rows, are others
+        prepare(algorithm, target, key, start, chunk)
     which = {} if checkpoint is None else identity(algorithm, target, key, steps=total, plateau=plateau, start=start)
     opened = contextlib.nullcontext() if checkpoint is None else Checkpoints(Path(checkpoint), which, devices.writes)
     with opened as store, watched() as watch:
