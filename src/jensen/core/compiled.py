@@ -10,10 +10,9 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax._src.core import trace_state_clean  # NumPyro relies on it too; JAX has no public name for it
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from jensen.core.haste import haste
+from jensen.core.haste import haste, trace_state_clean
 from jensen.core.parallel import gathered
 from jensen.core.target import Noisy, Target
 

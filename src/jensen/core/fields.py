@@ -8,8 +8,9 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax._src.core import trace_state_clean  # NumPyro relies on it too; JAX has no public name for it
 from jaxtyping import Array, Float
+
+from jensen.core.haste import trace_state_clean
 
 if TYPE_CHECKING:
     Scalar = Any  # a setting may be given as a Python float: its field's converter makes the array

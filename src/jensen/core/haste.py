@@ -1,9 +1,12 @@
-"""XLA's options for programs that run briefly."""
+"""XLA's options for programs that run briefly, and whether a value is computed now or traced."""
 
 import functools
 from typing import Any
 
 import jax
+from jax._src.core import trace_state_clean  # NumPyro relies on it too; JAX has no public name for it
+
+__all__ = ["haste", "trace_state_clean"]
 
 _HASTE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 

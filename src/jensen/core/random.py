@@ -10,10 +10,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax._src.core import trace_state_clean  # NumPyro relies on it too; JAX has no public name for it
 from jaxtyping import Array, Int, Key
 
-from jensen.core.haste import haste
+from jensen.core.haste import haste, trace_state_clean
 
 INIT, STEP, BATCH, CERTIFY, RESTART, SEARCH, POSTERIOR, START = range(1, 9)
 
