@@ -318,14 +318,12 @@ def _checkpoint(_: bool) -> Reader:
     )
 
 
-def _vae(_: bool) -> Reader:
+def _with_header(saved: Any, load: Callable[[Path], Any]) -> Reader:
+    """Of one npz file that holds its header as JSON: `saved.save(path)` writes it, `load(path)` reads it."""
     from jensen.core.files import pack_arrays, read_arrays
-    from jensen.vae import VAE
 
-    rows = np.random.default_rng(0).normal(size=(20, 3))
     with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / "v.npz"
-        VAE(1, hidden=(3,), epochs=1, batch_size=10, random_state=0).fit(rows).save(path)
+        path = saved.save(Path(place) / "v.npz")
         data, arrays = path.read_bytes(), read_arrays(path)
     header = json.loads(arrays["header"].tobytes().decode())
 
@@ -334,9 +332,32 @@ def _vae(_: bool) -> Reader:
 
     def read(case: bytes, folder: Path) -> None:
         (folder / "v.npz").write_bytes(case)
-        VAE.load(folder / "v.npz")
+        load(folder / "v.npz")
 
     return Reader(st.one_of(spoiled(data), exchanged(header).map(sealed), exchanged(header).map(sealed)), read)
+
+
+def _vae(_: bool) -> Reader:
+    from jensen.vae import VAE
+
+    rows = np.random.default_rng(0).normal(size=(20, 3))
+    return _with_header(VAE(1, hidden=(3,), epochs=1, batch_size=10, random_state=0).fit(rows), VAE.load)
+
+
+def _amortised(_: bool) -> Reader:
+    import jax
+
+    import jensen as jn
+    from jensen import amortised
+
+    simulator = jn.targets.from_simulator(
+        lambda key: {"mu": jax.random.normal(key)}, lambda key, x: x["mu"] + jax.random.normal(key, (3,))
+    )
+    network = amortised.neural_posterior(
+        jax.random.key(0), simulator, amortised.Vector(4, 1, 2), amortised.SplineFlow(1, 2, 4)
+    )
+    made = amortised.amortise(simulator, network, key=jax.random.key(1), steps=1, progress=False)
+    return _with_header(made, amortised.load)
 
 
 def _formula(_: bool) -> Reader:
@@ -387,6 +408,7 @@ READERS: dict[str, Callable[[bool], Reader]] = {
     "npz": _npz,
     "fit": _fit,
     "vae": _vae,
+    "amortised": _amortised,
     "checkpoint": _checkpoint,
     "formula": _formula,
 }

@@ -1,6 +1,6 @@
 """Amortised inference: q(z | data), trained once on simulations, for every data set to come."""
 
-from jensen.amortised.amortise import Amortisation, amortise, neural_posterior, simulations
+from jensen.amortised.amortise import Amortisation, amortise, load, neural_posterior, simulations
 from jensen.amortised.bars import Bars, quantile_edges
 from jensen.amortised.conditional import Amortised, Conditional, Encoded, Head
 from jensen.amortised.contextual_flow import ContextualFlow
@@ -32,6 +32,7 @@ __all__ = [
     "VectorEncoder",
     "amortise",
     "distribution_transformer",
+    "load",
     "neural_posterior",
     "prior_fitted_network",
     "quantile_edges",

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from jensen._run import drive
 from jensen.algorithms import BestSoFar, GradientVI
+from jensen.amortised import _saving
 from jensen.amortised.conditional import Amortised, Conditional, Encoded
 from jensen.amortised.encoders import Vector
 from jensen.amortised.heads import Mixture
@@ -56,6 +57,28 @@ class Amortisation(eqx.Module):
                     "data hold NaN or infinite values: an amortised posterior has not been trained on such"
                 )
         return DensityPosterior(self.space, _given(self.conditional, jax.tree.map(jnp.asarray, data)))
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write what was trained, and how, into one file, whole or not at all; `amortised.load` gives it back.
+
+        Raises `InputError` for a conditional that holds functions, `StorageError` for a file that exists and where the
+        system refuses.
+        """
+        return _saving.save(self, Path(path), overwrite)
+
+
+def load(path: str | Path, simulator: Any = None, classes: tuple[type, ...] = ()) -> Amortisation:
+    """The amortised posterior that `Amortisation.save` wrote, value for value; nothing of the file is executed.
+
+    Args:
+        path: the file.
+        simulator: the one it was trained on; wanted only where the supports of its unknowns depend on one another.
+        classes: of your own (encoders, heads, conditionals), which the file may name besides those of Jensen.
+
+    Raises `StorageError` for a file that is missing, truncated, damaged or foreign, `InputError` where the simulator is
+    wanted or has other unknowns.
+    """
+    return Amortisation(*_saving.read(Path(path), simulator, classes))
 
 
 @eqx.filter_jit

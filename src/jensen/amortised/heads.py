@@ -71,7 +71,7 @@ class FlowHead(Head):
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """Builds a `MixtureHead`: the density, its moments and draws in closed form; posteriors of it can be saved."""
+    """Builds a `MixtureHead`: the density, its moments and draws in closed form."""
 
     components: int = 8
     width: int = 64

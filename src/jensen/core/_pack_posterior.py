@@ -38,9 +38,9 @@ def _is_array(leaf: Any) -> bool:
 
 
 def family_classes(extra: tuple[type, ...] = ()) -> dict[str, type[Family]]:
-    """The classes that a saved family may be of: the public ones of `jensen.families`, and `extra`."""
-    module = importlib.import_module("jensen.families")
-    public = [getattr(module, name) for name in module.__all__]
+    """The classes that a saved family may be of: the public ones of two modules, and `extra`."""
+    modules = [importlib.import_module(f"jensen.{name}") for name in ("amortised", "families")]
+    public = [getattr(module, name) for module in modules for name in module.__all__]
     known = [c for c in (*public, *extra) if isinstance(c, type) and issubclass(c, Family)]
     return {c.__name__: c for c in known}
 
