@@ -5,14 +5,16 @@ in one of two processes, against what `forced` left in the folder. `lost PORT RA
 `resumed` goes on from the checkpoint of that run.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -286,23 +288,38 @@ def pair(folder: Path) -> dict[str, Any]:
 
 
 def interrupted(place: Path, saved: Any) -> dict[str, Any]:
-    """A run that ends after 10 of 30 steps and goes on from a checkpoint that the first process alone sees."""
+    """A run of which process 1 alone gets SIGTERM within the second chunk, gone on with from a checkpoint of process 0.
+
+    And a ladder that it gets on its first rung.
+    """
     case = cases()["gradient"]
     words = {"steps": 30, "chunk": 10, "certify": False, "checkpoint": place, "mesh": spanning({"data": 2})}
-    chunk = Work.chunk
-
-    def chunk_or_stop(work: Any, *args: Any) -> None:
-        if work.t >= 10:
-            raise KeyboardInterrupt
-        chunk(work, *args)
-
-    Work.chunk = chunk_or_stop
-    first = jn.run(case.algorithm, case.target, key=jax.random.key(3), **words)
-    Work.chunk = chunk
+    with told_to_end(10):
+        first = jn.run(case.algorithm, case.target, key=jax.random.key(3), **words)
     fit = jn.run(case.algorithm, case.target, key=jax.random.key(3), **words)
     theirs = [saved[key] for key in sorted(saved.files) if key.startswith("gradient/")]
     found = {"steps": [first.runs[0].steps, fit.runs[0].steps], "difference": difference(numbers(fit), theirs)}
+    with told_to_end(0):
+        ladder = fitted(spanning({"data": 2}))
+    found |= {"stop": first.runs[0].stop.name, "rungs": len(ladder.runs), "uncertified": first.certificate is None}
     return found | {"folder": place.exists()}
+
+
+@contextlib.contextmanager
+def told_to_end(step: int) -> Iterator[None]:
+    """Process 1 gets SIGTERM as it begins the chunk from a step."""
+    chunk = Work.chunk
+
+    def signalled(work: Any, *args: Any) -> None:
+        if work.t == step and jax.process_index() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        chunk(work, *args)
+
+    Work.chunk = signalled
+    try:
+        yield
+    finally:
+        Work.chunk = chunk
 
 
 def lost(folder: Path) -> dict[str, Any]:

@@ -120,9 +120,12 @@ def test_of_two_processes_the_first_alone_writes(pair, folder):
     assert not (folder / "pair1").exists()
 
 
-def test_two_processes_go_on_from_a_checkpoint_that_the_first_alone_sees(pair):
-    for rank, found in enumerate(pair):
-        assert found["resumed"]["steps"] == [10, 30]
+def test_sigterm_in_the_second_process_ends_both_at_one_chunk_and_both_go_on_from_the_checkpoint_of_the_first(pair):
+    for rank, found in enumerate(pair):  # both have left with exit code 0
+        assert found["resumed"]["stop"] == "TERMINATED"
+        assert found["resumed"]["uncertified"]
+        assert found["resumed"]["rungs"] == 1
+        assert found["resumed"]["steps"] == [20, 30]
         assert found["resumed"]["difference"] < TOLERANCE
         assert found["resumed"]["folder"] == (rank == 0)
 

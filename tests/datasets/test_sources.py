@@ -72,6 +72,32 @@ def test_every_format_gives_the_same_rows_in_parts_too(folder):
     assert source.where(len(source.blocks) - 1, 0).startswith(f"row {32 - source.blocks[-1]} of")
 
 
+@pytest.mark.parametrize("limit", [0, 14, 20, 1000])
+def test_neighbouring_blocks_of_a_shard_are_read_as_one(folder, limit):
+    source = open_rows(folder)
+    runs = source.runs(range(len(source.blocks)), limit)
+    assert [b for first, count in runs for b in range(first, first + count)] == list(range(len(source.blocks)))
+    at = 0
+    for first, count in runs:
+        size = sum(source.blocks[first : first + count])
+        assert len(set(source.units[first : first + count])) == 1  # never across files
+        assert size <= limit or count == 1
+        for low, high in ((0, size), (size // 2, size), (max(0, size - 2), max(1, size - 1))):
+            for name, values in source.read(first, low, high, count).items():
+                np.testing.assert_array_equal(values, DATA[name][at + low : at + high])
+        at += size
+    if limit == 1000:
+        assert len(runs) == 3
+
+
+def test_the_place_of_a_bad_row_is_told_in_joined_blocks_too(tmp_path):
+    table = pa.table({"a": np.where(np.arange(20) == 13, np.nan, 1.0)})
+    pq.write_table(table, tmp_path / "p.parquet", row_group_size=4)
+    source = open_rows(tmp_path)
+    with pytest.raises(InputError, match=r"NaN, null or infinite at row 13 of .*p\.parquet"):
+        source.read(1, count=3)
+
+
 def test_columns_are_renamed_and_stacked(folder):
     source = open_rows(folder, columns={"x": ["a", "b", "y"], "label": "y"})
     assert source.columns["x"].shape == (3,)
@@ -197,6 +223,7 @@ def test_generated_and_joined_rows():
     assert source.blocks == (4, 4, 2, 3)
     np.testing.assert_array_equal(whole(source)["i"], [*range(10), *range(3)])
     assert source.where(2, 1) == "row 9 of the function"
+    assert source.runs(range(4), 1000) == [(0, 1), (1, 1), (2, 1), (3, 1)]  # fn is asked for parts of blocks
     with pytest.raises(InputError, match="other columns or types"):
         join_rows(source, generate_rows(lambda a, b: {"j": np.zeros(b - a)}, 4))
     with pytest.raises(InputError, match="other rows at a second call"):

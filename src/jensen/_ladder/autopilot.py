@@ -82,8 +82,8 @@ def fit(
     with watched() as watch, _locked(folder if devices.writes else None):
         ascent = Ascent(target)
         for i, rung in enumerate(ladder):
-            left = None if time_limit is None else devices.first(time_limit - (time.perf_counter() - began))
-            if ascent.tried and ((left is not None and left <= 0) or devices.first(watch.asked)):
+            left = None if time_limit is None else time_limit - (time.perf_counter() - began)
+            if ascent.tried and devices.most(watch.asked or (left is not None and left <= 0)):
                 break
             algorithm = rung.make(ascent)
             if algorithm is None:

@@ -76,8 +76,8 @@ class OneDevice:
         """Ordinary arrays, whole, the same in every process."""
         return tree
 
-    def first(self, value: bool | float) -> Any:
-        """The value that the first process has."""
+    def most(self, value: int) -> int:
+        """The largest value that a process has: all wait for one another, and know the same."""
         return value
 
     def agree(self, *trees: Any) -> None:
@@ -154,13 +154,13 @@ class Devices:
                 arrays = _gather(arrays)
         return eqx.combine(jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), arrays), rest)
 
-    def first(self, value: bool | float) -> Any:
+    def most(self, value: int) -> int:
         if not self.several:
             return value
-        from jax.experimental.multihost_utils import broadcast_one_to_all
+        from jax.experimental.multihost_utils import process_allgather
 
         with self.use():
-            return type(value)(broadcast_one_to_all(np.asarray(value, np.float32)))
+            return int(np.max(process_allgather(np.int32(value))))
 
     def agree(self, *trees: Any) -> None:
         if not self.several:

@@ -79,7 +79,7 @@ def drive(
         work = Work(algorithm, state, total, devices)
         if saved is not None:
             work.resume(saved, _step_shapes(algorithm, work.state, exact, key), exact)
-        devices.first(True)  # all processes have read before the first one writes
+        devices.most(0)  # all processes have read before the first one writes
         if store:
             work.notes += store.notes
             work.save(store, began)  # before the first step too: a place that cannot be written to is found out now
@@ -93,9 +93,9 @@ def drive(
                     work.stop = StopCode.PLATEAU if work.settling else StopCode.STEPS
                     break
                 if work.records:  # a sampler that has not taken a step has nothing to hand back
-                    late = time_limit is not None and devices.first(time.perf_counter() - began > time_limit)
-                    asked = devices.first(watch.asked)
-                    work.stop = StopCode.TERMINATED if asked else StopCode.TIME if late else work.stop
+                    late = time_limit is not None and time.perf_counter() - began > time_limit
+                    here = StopCode.TERMINATED if watch.asked else StopCode.TIME if late else StopCode.CONTINUE
+                    work.stop = StopCode(devices.most(here))  # one exchange a chunk, whichever process is asked
                     if work.stop is not StopCode.CONTINUE:
                         break
                 with devices.use():

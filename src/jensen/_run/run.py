@@ -58,7 +58,8 @@ def run(
     Returns:
         A `Fit` with the posterior, the certificate (None if not asked for) and the one run. Ctrl-C ends the run and
         hands back what there is, certified; so does SIGTERM once the chunk is finished and saved, with
-        `StopCode.TERMINATED` and no certificate, since who sends it does not wait.
+        `StopCode.TERMINATED` and no certificate, since who sends it does not wait. Of several processes whichever gets
+        it: they ask one another after each chunk, and all end at the same one.
 
     Raises:
         InputError: for settings or a start that do not fit.

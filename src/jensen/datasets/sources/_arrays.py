@@ -27,7 +27,7 @@ class NpzShard:
         self.columns, rows = _by_rows(heads, path)
         self.blocks = (rows,)
 
-    def read(self, block: int, names: tuple[str, ...], low: int, high: int) -> dict[str, np.ndarray]:
+    def read(self, blocks: list[int], names: tuple[str, ...], low: int, high: int) -> dict[str, np.ndarray]:
         """Rows of the file. Raises `InputError` where it cannot be read; nothing is unpickled."""
         try:
             return {name: _native(read_npz(self.path, f"{name}.npy")[""][low:high]) for name in names}
@@ -62,9 +62,9 @@ class ZarrShard:
         self.blocks = tuple(min(size, rows - at) for at in range(0, rows, size))
         self._size = size
 
-    def read(self, block: int, names: tuple[str, ...], low: int, high: int) -> dict[str, np.ndarray]:
-        """Rows of a block. Raises `InputError` where they cannot be decoded."""
-        begin = block * self._size
+    def read(self, blocks: list[int], names: tuple[str, ...], low: int, high: int) -> dict[str, np.ndarray]:
+        """Rows of neighbouring blocks. Raises `InputError` where they cannot be decoded."""
+        begin = blocks[0] * self._size
         try:
             group = _zarr().open_group(str(self.path), mode="r")
             return {name: _native(group[name][begin + low : begin + high]) for name in names}

@@ -48,22 +48,35 @@ class RowSource(abc.ABC):
         return sum(c.dtype.itemsize * int(np.prod(c.shape, dtype=int)) for c in self.columns.values())
 
     @abc.abstractmethod
-    def _read(self, block: int, low: int, high: int) -> dict[str, np.ndarray]:
-        """Rows low .. high - 1 of a block."""
+    def _read(self, block: int, count: int, low: int, high: int) -> dict[str, np.ndarray]:
+        """Rows low .. high - 1 of `count` neighbouring blocks of one unit, the first of which is `block`."""
 
     @abc.abstractmethod
     def where(self, block: int, row: int) -> str:
-        """Words for people on where this row of a block is."""
+        """Words for people on where this row of a block, or of its neighbours after it, is."""
+
+    def runs(self, blocks: Iterable[int], rows: int) -> list[tuple[int, int]]:
+        """Neighbouring blocks of one unit put together while they hold at most `rows` rows, as (first, how many)."""
+        out, held = [], 0
+        for b in blocks:
+            first, count = out[-1] if out else (-1, 0)
+            near = out and b == first + count and self.units[b] == self.units[first]
+            if near and held + self.blocks[b] <= rows:
+                out[-1], held = (first, count + 1), held + self.blocks[b]
+            else:
+                out.append((b, 1))
+                held = self.blocks[b]
+        return out
 
     @final
-    def read(self, block: int, low: int = 0, high: int | None = None) -> dict[str, np.ndarray]:
-        """Rows low .. high - 1 of a block, checked.
+    def read(self, block: int, low: int = 0, high: int | None = None, count: int = 1) -> dict[str, np.ndarray]:
+        """Rows low .. high - 1 of a block, or of `count` neighbours of one unit as if they were one, checked.
 
         Raises `InputError` for NaN or infinite values, with the place of the first one, and where a shard is not what
         it was when it was opened.
         """
-        high = self.blocks[block] if high is None else high
-        rows = self._read(block, low, high)
+        high = sum(self.blocks[block : block + count]) if high is None else high
+        rows = self._read(block, count, low, high)
         for name, column in self.columns.items():
             values = rows[name]
             if values.shape != (high - low, *column.shape) or values.dtype != column.dtype:

@@ -38,8 +38,8 @@ class GeneratedRows(RowSource):
                 )
         return arrays
 
-    def _read(self, block: int, low: int, high: int) -> dict[str, np.ndarray]:
-        begin = block * self._block
+    def _read(self, block: int, count: int, low: int, high: int) -> dict[str, np.ndarray]:
+        begin = block * self._block  # each is a unit of its own: `count` is one
         return self._make(begin + low, begin + high)
 
     def where(self, block: int, row: int) -> str:
@@ -60,9 +60,9 @@ class JoinedRows(RowSource):
         self.units = tuple(shards[s, self._sources[s].units[b]] for s, b in self._places)
         self.mark = digest([source.mark for source in self._sources])
 
-    def _read(self, block: int, low: int, high: int) -> dict[str, np.ndarray]:
+    def _read(self, block: int, count: int, low: int, high: int) -> dict[str, np.ndarray]:
         source, inner = self._places[block]
-        return self._sources[source].read(inner, low, high)
+        return self._sources[source].read(inner, low, high, count)
 
     def where(self, block: int, row: int) -> str:
         source, inner = self._places[block]

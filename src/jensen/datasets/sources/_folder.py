@@ -34,21 +34,22 @@ class Shards(RowSource):
         self.columns = self._pick.columns
         places = [(i, j) for i, shard in enumerate(shards) for j, rows in enumerate(shard.blocks) if rows]
         self._shards, self._places = shards, places
-        self._kept: tuple[int, dict[str, np.ndarray]] | None = None
+        self._kept: tuple[tuple[int, int], dict[str, np.ndarray]] | None = None
         self.blocks = tuple(shards[i].blocks[j] for i, j in places)
         self.units = tuple(i for i, _ in places)
         if not places:
             raise InputError(f"The {len(shards)} shard(s) beside {first.path} hold no row")
         self.mark = digest(list(self._pick.parts.items()), [(s.path.name, s.blocks, _edges(s.path)) for s in shards])
 
-    def _read(self, block: int, low: int, high: int) -> dict[str, np.ndarray]:
-        shard, inner = self._places[block]
-        names = self._pick.names
-        if not self._shards[shard].whole:
-            return self._pick.take(self._shards[shard].read(inner, names, low, high))
-        if self._kept is None or self._kept[0] != block:  # decoded once, for who reads it in parts
+    def _read(self, block: int, count: int, low: int, high: int) -> dict[str, np.ndarray]:
+        shard = self._shards[self._places[block][0]]
+        inner, names = [j for _, j in self._places[block : block + count]], self._pick.names
+        if not shard.whole:
+            return self._pick.take(shard.read(inner, names, low, high))
+        if self._kept is None or self._kept[0] != (block, count):  # decoded once, for who reads it in parts
             self._kept = None
-            self._kept = block, self._shards[shard].read(inner, names, 0, self.blocks[block])
+            rows = sum(self.blocks[block : block + count])
+            self._kept = (block, count), shard.read(inner, names, 0, rows)
         return self._pick.take({name: values[low:high] for name, values in self._kept[1].items()})
 
     def where(self, block: int, row: int) -> str:

@@ -12,7 +12,7 @@ from jensen.datasets.sources._base import Column, plain
 class ParquetShard:
     """One Parquet file: its blocks are its row groups."""
 
-    whole = True  # a block is decoded whole, however little of it is wanted
+    whole = True  # what is asked for is decoded whole, however little of it is wanted
 
     def __init__(self, path: Path):
         import pyarrow.parquet as pq
@@ -23,14 +23,14 @@ class ParquetShard:
         self.columns = {field.name: _column(field, path) for field in schema}
         self.blocks = tuple(self._metadata.row_group(i).num_rows for i in range(self._metadata.num_row_groups))
 
-    def read(self, block: int, names: tuple[str, ...], low: int, high: int) -> dict[str, np.ndarray]:
-        """Rows of a row group, which is decoded whole. Raises `InputError` for one that cannot be."""
+    def read(self, blocks: list[int], names: tuple[str, ...], low: int, high: int) -> dict[str, np.ndarray]:
+        """Rows of row groups, which are decoded whole. Raises `InputError` for one that cannot be."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
             with pq.ParquetFile(self.path, metadata=self._metadata, page_checksum_verification=True) as file:
-                table = file.read_row_group(block, columns=list(names), use_threads=False)
+                table = file.read_row_groups(blocks, columns=list(names), use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise _damaged(self.path, error) from error
         return {name: _array(table.column(name).combine_chunks(), name, self.path)[low:high] for name in names}
@@ -56,15 +56,22 @@ class ArrowShard:
         except (pa.ArrowException, OSError) as error:
             raise _damaged(path, error) from error
 
-    def read(self, block: int, names: tuple[str, ...], low: int, high: int) -> dict[str, np.ndarray]:
-        """Rows of a record batch; of one that is not compressed, no more is read. Raises `InputError` if it cannot."""
+    def read(self, blocks: list[int], names: tuple[str, ...], low: int, high: int) -> dict[str, np.ndarray]:
+        """Rows of record batches; of some not compressed, no more is read. Raises `InputError` if it cannot be."""
         import pyarrow as pa
 
+        parts, at = [], 0
         try:
             with _ipc(self.path) as file:
-                batch = file.get_batch(block).slice(low, high - low)
+                for block in blocks:
+                    size = self.blocks[block]
+                    begin, end = max(low - at, 0), min(high - at, size)
+                    if begin < end:
+                        batch = file.get_batch(block).slice(begin, end - begin)
+                        parts.append({name: _array(batch.column(name), name, self.path) for name in names})
+                    at += size
                 # copied out of the mapped file, which then leaves the memory
-                return {name: np.array(_array(batch.column(name), name, self.path)) for name in names}
+                return {name: np.concatenate([part[name] for part in parts]) for name in names}
         except (pa.ArrowException, OSError) as error:
             raise _damaged(self.path, error) from error
 

@@ -1,6 +1,5 @@
 """Reads batches ahead of a run, from a source's blocks, in a bounded memory."""
 
-from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -8,18 +7,22 @@ import jax
 import numpy as np
 
 from jensen.core import InputError
-from jensen.datasets.sources import RowSource
+from jensen.datasets.sources import Column, RowSource
 from jensen.targets.streaming._order import EpochOrder, Words
+from jensen.targets.streaming._windows import Windows
 
 Batches = tuple[dict[str, np.ndarray], np.ndarray]  # columns and weights of the rows, leading axes (batches, rows)
+JOINED = 4096  # rows of neighbouring small blocks that are read at once: opening a file costs as much as decoding these
+JOINS = 64  # such reads a window at least, so that it mixes rows from as many places
 Request = tuple[Words, int, int, int]  # of which stream, from which step, how many, of how many places
 
 
 class Feeder:
     """Batches of one process: of step t, whichever is asked for; the next ones are read by a thread meanwhile.
 
-    In memory are at most two windows, one block and its decoded form, and three feeds of a window's size: the one in
-    use, its copy on the device, and the one read ahead.
+    In memory are at most two windows (or all rows, where they take no more), one block and its decoded form, and three
+    feeds of a window's size: the one in use, its copy on the device, and the one read ahead. Small blocks that are
+    neighbours are taken for one, of `JOINED` rows and a `JOINS`-th of a window at most.
     """
 
     def __init__(
@@ -29,9 +32,10 @@ class Feeder:
         self.source, (self.process, self.processes) = source, process
         self._settings = batch_size, window_bytes, whole
         shares = _shares(source, self.processes)
-        mine = shares[self.process]
-        self._blocks = mine
-        sizes = tuple(source.blocks[b] for b in mine)
+        row_bytes = max(1, source.row_bytes)
+        joined = min(JOINED, window_bytes // JOINS // row_bytes)
+        runs = source.runs(shares[self.process], joined)
+        sizes = tuple(sum(source.blocks[first : first + count]) for first, count in runs)
         steps = -(-source.num_rows // batch_size)
         counts = [sum(source.blocks[b] for b in share) for share in shares]
         if min(counts) < steps:
@@ -41,12 +45,11 @@ class Feeder:
             )
         longest = max(-(-count // steps) for count in counts)
         self.rows = min(counts) // steps if whole else longest  # places of a batch, the same in each process
-        row_bytes = max(1, source.row_bytes)
         window = max(1, min(steps, window_bytes // (row_bytes * self.rows)))
         self.order = EpochOrder(sizes, steps, window, self.process)
         self.feed_length = window  # batches of a feed are as much memory as those of a window
-        self.columns = {name: (_canonical(column.dtype), column.shape) for name, column in source.columns.items()}
-        self._windows: OrderedDict[tuple[Words, int, int], dict[str, np.ndarray]] = OrderedDict()
+        self.columns = {name: Column(_canonical(c.dtype), c.shape) for name, c in source.columns.items()}
+        self._windows = Windows(source, runs, self.order, self.columns)
         self._thread: ThreadPoolExecutor | None = None
         self._ahead: tuple[Request, Future[Batches]] | None = None
 
@@ -58,9 +61,8 @@ class Feeder:
     @property
     def memory(self) -> int:
         """Bytes that are held at most, the largest block as it is decoded and its copy included."""
-        width = max(8 * len(self.columns), self.source.row_bytes)
-        window = width * self.rows * self.order.window
-        return 5 * window + 2 * width * max(self.source.blocks[b] for b in self._blocks)
+        window = self._windows.width * self.rows * self.order.window
+        return 5 * window + 2 * max(self._windows.width, self.source.row_bytes) * max(self.order.sizes)
 
     def batches(self, words: Words, first: int, count: int, size: int, then: int = 0) -> Batches:
         """Batches of the steps first .. first + count - 1 in arrays of `size`; `then`: how many will be asked for next.
@@ -99,55 +101,32 @@ class Feeder:
         return self._thread.submit(self._make, *request)
 
     def _make(self, words: Words, first: int, count: int, size: int) -> Batches:
-        columns = {name: np.zeros((size, self.rows, *shape), dtype) for name, (dtype, shape) in self.columns.items()}
+        columns = {name: np.zeros((size, self.rows, *c.shape), c.dtype) for name, c in self.columns.items()}
         weights = np.zeros((size, self.rows))
         order = self.order
         for k in range(count):
             epoch, step = divmod(first + k, order.steps)
             window = step // order.window
-            rows = self._window(words, epoch, window)
             low = order.place(step) - order.span(window)[0]
             held = min(order.place(step + 1) - order.place(step), self.rows)
-            for name, values in rows.items():
-                columns[name][k, :held] = values[low : low + held]
-                columns[name][k, held:] = values[low]  # a real row, so that nothing undefined is computed
+            for name, values in self._windows.take(words, epoch, window, low, low + held).items():
+                columns[name][k, :held] = values
+                columns[name][k, held:] = values[0]  # a real row, so that nothing undefined is computed
             weights[k, :held] = order.rows / held
         return columns, weights
-
-    def _window(self, words: Words, epoch: int, window: int) -> dict[str, np.ndarray]:
-        mark = (words, epoch, window)
-        if mark in self._windows:
-            self._windows.move_to_end(mark)
-            return self._windows[mark]
-        while len(self._windows) > 1:
-            self._windows.popitem(last=False)
-        order = self.order
-        low, high = order.span(window)
-        # place i of the window gets row shuffle[i]: rows are scattered to where they belong as they are read
-        places = np.empty(high - low, np.int64)
-        places[order.shuffle(words, epoch, window)] = np.arange(high - low)
-        rows = {name: np.empty((high - low, *shape), dtype) for name, (dtype, shape) in self.columns.items()}
-        at = 0
-        for block, begin, end in order.pieces(words, epoch, low, high):
-            piece = self.source.read(self._blocks[block], begin, end)
-            for name, values in piece.items():
-                rows[name][places[at : at + end - begin]] = values
-            at += end - begin
-        self._windows[mark] = rows
-        return rows
 
     def sweep(self, size: int) -> Any:
         """All rows of this process in the order of storage, as batches in arrays of `size`: for one exact pass.
 
         Weights are one, and zero where the end is filled up.
         """
-        columns = {name: np.zeros((size * self.rows, *shape), dtype) for name, (dtype, shape) in self.columns.items()}
+        columns = {name: np.zeros((size * self.rows, *c.shape), c.dtype) for name, c in self.columns.items()}
         weights, at = np.zeros(size * self.rows), 0
-        for block in self._blocks:
+        for i, held in enumerate(self.order.sizes):
             done = 0
-            while done < self.source.blocks[block]:
-                take = min(self.source.blocks[block] - done, len(weights) - at)
-                for name, values in self.source.read(block, done, done + take).items():
+            while done < held:
+                take = min(held - done, len(weights) - at)
+                for name, values in self._windows.part(i, done, done + take).items():
                     columns[name][at : at + take] = values
                 weights[at : at + take] = 1.0
                 at, done = at + take, done + take

@@ -48,8 +48,9 @@ class Streamed(eqx.Module):
 
     Order. An epoch is ceil(N / batch_size) steps; its batches differ in length by one row at most (a shorter one is
     filled up with a row of weight zero), so that each row is in exactly one of them. Blocks of the source (row groups,
-    record batches, chunks, files) stand in random order, the circle that they make is entered at a random row, windows
-    of `window` bytes are cut from it, and rows are shuffled uniformly within a window. So each row is in batch t with
+    record batches, chunks, files; small neighbours in one file are one block, of 4,096 rows and a 64th of a window at
+    most) stand in random order, the circle that they make is entered at a random row, windows of `window` bytes are cut
+    from it, and rows are shuffled uniformly within a window. So each row is in batch t with
     probability |B_t| / N, and log p_t is an unbiased estimate of log p at each step. It is no uniform permutation
     unless all rows fit into one window: rows stored together are seen within the same one or two windows. Where files
     are sorted by something that matters, make blocks small against a window, or shuffle once when writing. Everything
