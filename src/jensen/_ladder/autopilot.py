@@ -24,6 +24,7 @@ from jensen.algorithms import Laplace
 from jensen.certificate import Modes, modes_of, search
 from jensen.certificate.modes import MAX_DIMENSION
 from jensen.core import Algorithm, Fit, InputError, PRNGKey, StopCode, StorageError, Target, at_step, check_key, stream
+from jensen.core.algebra import one_thread, width_of
 from jensen.core.random import RESTART, SEARCH
 from jensen.progress import Progress, listener
 from jensen.targets.wrappers.enumerated import enumerated
@@ -79,7 +80,7 @@ def fit(
     listening = listener(progress if devices.writes else False)
     began = time.perf_counter()
     folder = None if checkpoint is None else Path(checkpoint)
-    with watched() as watch, _locked(folder if devices.writes else None):
+    with one_thread(width_of(target)), watched() as watch, _locked(folder if devices.writes else None):
         ascent = Ascent(target)
         for i, rung in enumerate(ladder):
             left = None if time_limit is None else time_limit - (time.perf_counter() - began)

@@ -30,6 +30,7 @@ from jensen.core import (
     beginning,
     check_needs,
 )
+from jensen.core.algebra import one_thread, width_of
 from jensen.core.random import check_key
 from jensen.progress import FILE, JsonLines, Progress, Several, Teller, listener
 
@@ -69,7 +70,7 @@ def drive(
         prepare(algorithm, target, key, start, chunk)
     which = {} if checkpoint is None else identity(algorithm, target, key, steps=total, plateau=plateau, start=start)
     opened = contextlib.nullcontext() if checkpoint is None else Checkpoints(Path(checkpoint), which, devices.writes)
-    with opened as store, watched() as watch:
+    with one_thread(width_of(target)), opened as store, watched() as watch:
         saved = from_first(devices, store.load) if store else None
         with devices.use():
             model = devices.same(exact) if streams else placed

@@ -35,12 +35,14 @@ from jensen.core import (
     InputError,
     PointPosterior,
     Posterior,
+    PRNGKey,
     WeightedPosterior,
     check_key,
     in_batches,
     merge,
     stream,
 )
+from jensen.core.algebra import one_thread, width_of
 from jensen.core.random import POSTERIOR, SEARCH
 from jensen.core.stored import StoredPosterior
 from jensen.targets.wrappers.enumerated import Enumerated
@@ -87,11 +89,16 @@ def certify(
     posterior = _as_fitted(posterior)
     if isinstance(posterior, PointPosterior):
         return Certificate((_point_check(),))
+    with one_thread(width_of(target)):
+        return _certify(posterior, target, key, modes, num_draws)
+
+
+def _certify(posterior: Posterior, target: Any, key: PRNGKey, modes: Modes | None, num_draws: int) -> Certificate:
     if any(target.space.discrete):
         return _certify_discrete(posterior, target, key, num_draws)
     if isinstance(target, InPasses):
         return _certify_in_passes(posterior, target, key, num_draws)
-    if modes is None and d <= MAX_DIMENSION:
+    if modes is None and target.space.dimension <= MAX_DIMENSION:
         modes = search(stream(key, SEARCH), target)
     return _checked(posterior, target, key, modes, num_draws)
 
