@@ -53,6 +53,8 @@ def train(
     epochs: int = 100,
     batch_size: int | None = None,
     learning_rate: float = 1e-3,
+    warmup: float = 50.0,
+    cooling: float = 0.3,
     patience: int = 10,
     dynamic: bool = False,
     checkpoint: str | Path | None = None,
@@ -73,7 +75,9 @@ def train(
         closed: what is set by a formula between steps and not learned, such as `RunningScale` or `Relevance`.
         epochs: at most so many passes over X.
         batch_size: rows a step; where None a twentieth of the rows, at least 16 and at most 128.
-        learning_rate: Adam's, warmed up, and cooled down over the last three tenths.
+        learning_rate: Adam's.
+        warmup: steps over which it rises.
+        cooling: share of the run, at its end, over which it falls to zero; 0 keeps it as it is.
         patience: see `held_out`.
         dynamic: values are probabilities, and rows are drawn anew at each visit.
         checkpoint: a folder; the run is saved there and resumed from there.
@@ -95,7 +99,7 @@ def train(
     if tied and not isinstance(chosen, TiedPrior):
         chosen = TiedPrior(chosen)
     shuffled: Any = Shuffled(target, batch_size)
-    algorithm: Any = AmortisedVI(conditional, chosen, learning_rate=learning_rate)
+    algorithm: Any = AmortisedVI(conditional, chosen, learning_rate, warmup, cooling)
     if closed is not None:
         refreshed: Any = Refreshed
         algorithm = refreshed(algorithm, closed)
