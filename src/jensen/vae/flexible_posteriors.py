@@ -133,9 +133,9 @@ class SemiImplicit(ByDraws, Augmented):
 
 
 class FlowPosterior(SizedHead):
-    """q(z | x): spline couplings that see 16 features of the row, in [-1, 1], then moved by m and scaled by s; begins mean-field.
+    """q(z | x): spline couplings that see 16 features of the row, then moved by m and scaled by s; begins mean-field.
 
-    (m, log s, atanh features) = context. Densities are exact; a draw with its density costs two passes through four layers.
+    (m, log s, atanh features) = context. Densities are exact; a draw with its density costs two passes of four layers.
 
     Source: Rezende and Mohamed (2015), Variational inference with normalizing flows; splines: Durkan, Bekasov, Murray
     and Papamakarios (2019).

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -15,6 +16,7 @@ from jensen.datasets.sources import RowSource
 from jensen.objectives import NegativeElbo
 from jensen.progress import Progress
 from jensen.targets import Shuffled, Streamed
+from jensen.vae.heads import SizedHead
 from jensen.vae.model import latent_rows
 from jensen.vae.objectives import SampledLikelihoodElbo
 from jensen.vae.priors import closed_divergence
@@ -37,11 +39,19 @@ def default_objective(model: Any, conditional: Any, row: Float[Array, " n"]) -> 
 
     By the `estimator` of q, where its class names one.
     """
-    q = eqx.filter_eval_shape(conditional.given, row)
+    q = _family(conditional, row)
     if hasattr(type(q), "estimator"):
         return NegativeElbo(type(q).estimator)
     known = eqx.filter_eval_shape(closed_divergence, q, model.prior)
     return NegativeElbo() if known is None else SampledLikelihoodElbo()
+
+
+def _family(conditional: Any, row: Float[Array, " n"]) -> Any:
+    """The density of a row in shapes alone; where the head tells, without tracing the encoder for it."""
+    head = getattr(conditional, "head", None)
+    if isinstance(head, SizedHead):
+        return eqx.filter_eval_shape(head.density, jax.ShapeDtypeStruct((head.context,), row.dtype))
+    return eqx.filter_eval_shape(conditional.given, row)
 
 
 def default_batch(rows: int) -> int:
