@@ -70,3 +70,14 @@ def test_bad_spaces_are_refused():
         space.unconstrain({"mu": jnp.asarray(0.0)})
     with pytest.raises(InputError, match=r"'beta' must have shape \(2,\)"):
         space.unconstrain({"mu": 0.0, "beta": jnp.zeros(3)})
+
+
+def test_derivative_of_split_is_join():
+    space = Space((Variable("a", (2, 2)), Variable("b", ()), Variable("c", (3,))))
+    z, weights = jnp.arange(8.0), jnp.linspace(-1.0, 1.0, 8)
+
+    def mixed(z):
+        parts = zip(space.split(z).values(), space.split(weights).values(), strict=True)
+        return sum(jnp.sum(jnp.sin(x) * w) for x, w in parts)
+
+    np.testing.assert_allclose(jax.grad(mixed)(z), jnp.cos(z) * weights, rtol=1e-12)

@@ -77,3 +77,19 @@ def test_gradients_of_a_flow_agree_in_expectation():
 
     (first, error), (second, other) = map(moments, ESTIMATORS)
     assert jnp.all(jnp.abs(first - second) < 5 * jnp.hypot(error, other))
+
+
+@pytest.mark.parametrize("estimator", [Reparameterisation, StickingTheLanding])
+def test_a_single_draw_is_the_first_of_its_noise(estimator, key):
+    q = DiagonalGaussian(jnp.asarray([0.3, -1.0]), jnp.asarray([0.2, -0.4]))
+    noise = q.noise_many(key, 1)[0]
+
+    def by_hand(q):
+        z = q.mean + jnp.exp(q.log_scale) * noise
+        return jnp.sum(z**3)
+
+    def estimate(q):
+        return estimator(num_draws=1).expectation(key, q, lambda _, z: jnp.sum(z**3)).surrogate
+
+    for a, b in zip(*map(jax.tree.leaves, (jax.grad(estimate)(q), jax.grad(by_hand)(q))), strict=True):
+        assert jnp.allclose(a, b, rtol=1e-12)

@@ -122,7 +122,7 @@ def test_other_parts_train_too():
         ({"likelihood": "bernouli"}, None, UnknownName, "bernoulli"),
         ({"likelihood": "categorical"}, None, InputError, "whole numbers"),
         ({"prior": "mixtur"}, None, UnknownName, "mixture"),
-        ({"posterior": "flow"}, None, UnknownName, "posterior family"),
+        ({"posterior": "flows"}, None, UnknownName, "posterior family"),
         ({"epochs": 0}, None, InputError, "epochs"),
         ({"validation_fraction": 1.0}, None, InputError, "validation_fraction"),
         ({"hidden": (4, 5)}, None, InputError, "one positive width"),

@@ -1,5 +1,6 @@
 """What the papers on images share: digits in [0, 1], parts of an autoencoder of them, how far draws are from them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -21,11 +22,16 @@ def digits(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def parts(
-    key: Any, X: np.ndarray, likelihood: Likelihood, latent: int, hidden: tuple[int, ...] = (64,)
+    key: Any,
+    X: np.ndarray,
+    likelihood: Likelihood,
+    latent: int,
+    hidden: tuple[int, ...] = (64,),
+    posterior: Callable[[Any, int], Any] = lambda key, size: MeanField(size),
 ) -> tuple[LatentModel, Encoded]:
     """An untrained model of X with perceptrons, and its encoder, in single precision."""
     key_decoder, key_encoder = jax.random.split(key)
-    rows, head = jnp.asarray(X, jnp.float32), MeanField(latent)
+    rows, head = jnp.asarray(X, jnp.float32), posterior(jax.random.fold_in(key, 2), latent)
     spread = jnp.where(rows.std(0) > 0, rows.std(0), 1.0)
     decoder = perceptron_decoder(key_decoder, latent, hidden, jnp.asarray(likelihood.initial(X), jnp.float32))
     encoder = perceptron_encoder(key_encoder, rows.mean(0), spread, hidden, head.context)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -83,11 +84,9 @@ class Space(eqx.Module):
 
     def split(self, z: Float[Array, " d"]) -> dict[str, Array]:
         """The unconstrained array of each variable."""
-        parts, at = {}, 0
-        for v in self.variables:
-            parts[v.name] = z[at : at + v.size].reshape(v.unconstrained_shape)
-            at += v.size
-        return parts
+        # one operation, whose derivative puts the parts together once: slices would each be padded to d and summed
+        parts = jax.lax.split(jnp.asarray(z), [v.size for v in self.variables])
+        return {v.name: part.reshape(v.unconstrained_shape) for v, part in zip(self.variables, parts, strict=True)}
 
     def join(self, values: Mapping[str, Array]) -> Float[Array, " d"]:
         """The inverse of `split`."""

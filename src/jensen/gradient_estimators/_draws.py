@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -51,6 +52,13 @@ def draw_and_log_probs(q: Any, eps: Any) -> tuple[Float[Array, " d"], Float[Arra
 def draw_noise(key: PRNGKey, q: Any, num_draws: int) -> Any:
     """Noise of `num_draws` draws, leading axis draws."""
     return spread(q.noise_many(key, num_draws))
+
+
+def over_draws(value: Callable[[Any], Float[Array, ""]], noise: Any) -> Float[Array, " n"]:
+    """`value` of the noise of each draw; a single one is no batch, whose axis of one would cost layouts and copies."""
+    if jax.tree.leaves(noise)[0].shape[0] == 1:
+        return value(jax.tree.map(lambda eps: eps[0], noise))[None]
+    return jax.vmap(value)(noise)
 
 
 def standard_error(values: Float[Array, " n"]) -> Float[Array, ""]:

@@ -3,7 +3,6 @@
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -14,6 +13,7 @@ from jensen.gradient_estimators._draws import (
     check_num_draws,
     draw_and_log_probs,
     draw_noise,
+    over_draws,
     standard_error,
 )
 from jensen.gradient_estimators._replicated import check_family
@@ -43,6 +43,6 @@ class Reparameterisation(GradientEstimator):
             z, log_q = draw_and_log_probs(q, eps)
             return f(Evaluated(q, z, log_q), z)
 
-        values = jax.vmap(value)(draw_noise(key, q, self.num_draws))
+        values = over_draws(value, draw_noise(key, q, self.num_draws))
         mean = jnp.mean(values)
         return Estimate(mean, mean, standard_error(values))

@@ -15,6 +15,7 @@ from jensen.gradient_estimators._draws import (
     draw_and_log_probs,
     draw_noise,
     log_probs,
+    over_draws,
     standard_error,
 )
 from jensen.gradient_estimators._replicated import check_family
@@ -51,6 +52,6 @@ class StickingTheLanding(GradientEstimator):
             log_q = jax.lax.stop_gradient(log_q - path) + path
             return f(Evaluated(still, z, log_q), z)
 
-        values = jax.vmap(value)(draw_noise(key, q, self.num_draws))
+        values = over_draws(value, draw_noise(key, q, self.num_draws))
         mean = jnp.mean(values)
         return Estimate(mean, mean, standard_error(values))

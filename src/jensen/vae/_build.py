@@ -10,7 +10,8 @@ import numpy as np
 from jensen.amortised import Encoded
 from jensen.core import Density, InputError, PRNGKey, UnknownName
 from jensen.vae import likelihoods
-from jensen.vae.heads import FullRank, MeanField
+from jensen.vae.flexible_posteriors import flow_posterior, implicit_posterior
+from jensen.vae.heads import FullRank, MeanField, SizedHead
 from jensen.vae.likelihoods import Likelihood
 from jensen.vae.model import LatentModel
 from jensen.vae.networks import (
@@ -32,7 +33,13 @@ LIKELIHOODS: dict[str, Callable[[np.ndarray], Likelihood]] = {
     "multinomial": lambda X: likelihoods.Multinomial(max(1, round(float(np.mean(np.sum(X, 1)))))),
     "poisson": lambda X: likelihoods.Poisson(),
 }
-POSTERIORS = {"full_rank": FullRank, "mean_field": MeanField}
+POSTERIORS: dict[str, Callable[[PRNGKey, int], SizedHead]] = {
+    "flow": flow_posterior,
+    "full_rank": lambda key, size: FullRank(size),
+    "implicit": implicit_posterior,
+    "mean_field": lambda key, size: MeanField(size),
+}
+HEAD = 2  # folds the key of the posterior's own networks out of that of the parts
 PRIORS = ("mixture", "standard_normal", "vamp")
 
 
@@ -84,7 +91,12 @@ def build(
     """The untrained parts. Raises `UnknownName` and `InputError` for names and sizes that do not fit."""
     if posterior not in POSTERIORS:
         raise UnknownName("posterior family", str(posterior), POSTERIORS)
-    head = POSTERIORS[posterior](prior.dimension)
+    if posterior == "implicit" and isinstance(prior, PseudoInputs):
+        raise InputError(
+            "The vamp prior is made of densities of q(z | x), and an implicit posterior has none: take "
+            "posterior='flow', or another prior"
+        )
+    head: Any = POSTERIORS[posterior](jax.random.fold_in(key, HEAD), prior.dimension)
     key_encoder, key_decoder = jax.random.split(key)
     real = jnp.result_type(float)
     spread = np.where(np.ptp(X, 0) > 0, np.std(X, 0), 1.0)  # the deviation of a constant is rounding, not zero

@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jensen.core import InputError
+from jensen.datasets.sources import RowSource
 from jensen.vae._build import build, chosen_likelihood, chosen_prior
 from jensen.vae._saving import load, save
 from jensen.vae.bounds import log_likelihood_bound
 from jensen.vae.likelihoods import Gaussian, HeteroscedasticGaussian
 from jensen.vae.monitors import LatentUse, latent_use
 from jensen.vae.row_certificate import RowCertificate, certify_rows
+from jensen.vae.row_sources import Passed, ScaledRows, likelihood_of
 from jensen.vae.training import train
 
 try:
@@ -61,7 +63,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         channels: of the convolutional layers; each halves height and width.
         prior: standard_normal, mixture (learned, of `num_components`), vamp (the encoder's own posteriors of as many
             learned pseudo-inputs), or a density of `families`, trained along.
-        posterior: mean_field or full_rank.
+        posterior: mean_field, full_rank, flow (splines that see the row, exact densities) or implicit (a network's
+            mixture of Gaussians: any shape, bounds hold but are looser). Codes of the last two are means of draws.
         objective: of a row; where None the ELBO, its divergence in closed form where that is known.
             `objectives.ImportanceWeighted(num_weights=50, estimator=...)` makes an importance-weighted autoencoder,
             `vae.BetaElbo(weight)` a beta-VAE.
@@ -131,14 +134,43 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.mesh = mesh
 
     def fit(self, X: Any, y: Any = None) -> "VAE":
-        """Train on X of shape (rows, columns). Raises `ValueError` for NaN, wrong shapes, settings or values."""
-        X = self._checked(validate_data(self, X, dtype=np.float64))
+        """Train on X of shape (rows, columns), or on a source of rows that are read while it trains.
+
+        A source (`datasets.open_rows`, `generate_rows`) has one column of vectors. Two passes over it are made first,
+        for ranges and scales; no rows of it are held out, so that all `epochs` are run. Everything else takes arrays.
+
+        Raises `ValueError` for NaN, wrong shapes, settings or values.
+        """
+        if isinstance(X, RowSource):
+            return self._fit_source(X)
+        X = np.asarray(validate_data(self, X, dtype=np.float64))
+        self._check(len(X), np.min(X), np.max(X))
         seen = np.round(X) if self.dynamic_binarisation else X  # what the likelihood will see
         self.likelihood_ = chosen_likelihood("bernoulli" if self.dynamic_binarisation else self.likelihood, seen)
-        self._standardise(X)
-        rng = check_random_state(self.random_state)
-        seed = int(rng.randint(2**31 - 1)) if self.random_state is not None else 0
+        self._standardise(X.mean(0), X.std(0), np.ptp(X, 0) == 0)
+        seed = self._seed()
         rows, held = self._split(self._inside(X), seed)
+        held = None if held is None else jnp.asarray(held, jnp.float32)
+        return self._train(seed, rows, jnp.asarray(rows, jnp.float32), held)
+
+    def _fit_source(self, source: RowSource) -> "VAE":
+        passed = Passed(source)
+        self._check(source.num_rows, np.min(passed.low), np.max(passed.high))
+        self.n_features_in_ = len(passed.mean)
+        if self.dynamic_binarisation:
+            self.likelihood_ = chosen_likelihood("bernoulli", np.round(passed.rows))
+        else:
+            self.likelihood_ = likelihood_of(self.likelihood, source, passed)
+        self._standardise(passed.mean, passed.deviation, passed.low == passed.high)
+        scaled = ScaledRows(source, self._centre, self._spread)
+        return self._train(self._seed(), self._inside(passed.rows), scaled, None)
+
+    def _seed(self) -> int:
+        rng = check_random_state(self.random_state)
+        return int(rng.randint(2**31 - 1)) if self.random_state is not None else 0
+
+    def _train(self, seed: int, rows: np.ndarray, X: Any, held: Any) -> "VAE":
+        """Train on X, an array or a source, from parts begun at `rows`."""
         with jax.enable_x64(False):
             key = jax.random.key(seed)
             key_parts, key_prior, key_run = jax.random.split(key, 3)
@@ -153,8 +185,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 key_run,
                 model,
                 conditional,
-                jnp.asarray(rows, jnp.float32),
-                held_out=None if held is None else jnp.asarray(held, jnp.float32),
+                X,
+                held_out=held,
                 objective=jax.tree.map(_single, self.objective),
                 epochs=self.epochs,
                 batch_size=self.batch_size,
@@ -172,34 +204,33 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self._n_features_out = int(self.latent_dim)
         return self
 
-    def _checked(self, X: Any) -> np.ndarray:
+    def _check(self, num_rows: int, low: float, high: float) -> None:
         whole = isinstance(self.latent_dim, numbers.Integral) and not isinstance(self.latent_dim, bool)
         if not whole or self.latent_dim < 1:
             raise InputError(f"latent_dim must be a whole number of at least 1, got {self.latent_dim!r}")
-        if len(X) < 2:
+        if num_rows < 2:
             raise InputError("A VAE cannot be trained on n_samples=1 row: give more rows")
         if not 0 <= self.validation_fraction < 1:
             raise InputError(f"validation_fraction must lie in [0, 1), got {self.validation_fraction}")
-        if self.dynamic_binarisation and not (np.min(X) >= 0 and np.max(X) <= 1):
+        if self.dynamic_binarisation and not (low >= 0 and high <= 1):
             raise InputError(
-                f"dynamic_binarisation draws from probabilities, and X ranges over [{np.min(X):g}, {np.max(X):g}]: "
+                f"dynamic_binarisation draws from probabilities, and X ranges over [{low:g}, {high:g}]: "
                 "divide by the largest value (pixels by 255)"
             )
-        return X
 
-    def _standardise(self, X: np.ndarray) -> None:
-        n = X.shape[1]
+    def _standardise(self, centre: np.ndarray, spread: np.ndarray, constant: np.ndarray) -> None:
+        n = len(centre)
         self._centre, self._spread = np.zeros(n), np.ones(n)
         if not isinstance(self.likelihood_, Gaussian | HeteroscedasticGaussian):
             return
-        constant = np.flatnonzero(np.ptp(X, 0) == 0)
-        if len(constant):
-            some = ", ".join(str(i) for i in constant[:SHOWN]) + (", ..." if len(constant) > SHOWN else "")
+        places = np.flatnonzero(constant)
+        if len(places):
+            some = ", ".join(str(i) for i in places[:SHOWN]) + (", ..." if len(places) > SHOWN else "")
             raise InputError(
-                f"Columns {some} of X are constant ({len(constant)} of {n}): a Gaussian density of a constant is "
+                f"Columns {some} of X are constant ({len(places)} of {n}): a Gaussian density of a constant is "
                 "unbounded; drop them (sklearn.feature_selection.VarianceThreshold)"
             )
-        self._centre, self._spread = X.mean(0), X.std(0)
+        self._centre, self._spread = centre, spread
 
     def _inside(self, X: np.ndarray) -> np.ndarray:
         return (X - self._centre) / self._spread

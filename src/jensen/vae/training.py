@@ -4,18 +4,23 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from jensen._run import drive
 from jensen.algorithms import AmortisedVI, ClosedUpdate, EarlyStopping, Refreshed
 from jensen.core import BatchObjective, InputError, Objective, PointPosterior, PRNGKey, Run, check_key
+from jensen.datasets.sources import RowSource
 from jensen.objectives import NegativeElbo
 from jensen.progress import Progress
-from jensen.targets import Shuffled
+from jensen.targets import Shuffled, Streamed
+from jensen.vae.heads import SizedHead
 from jensen.vae.model import latent_rows
 from jensen.vae.objectives import SampledLikelihoodElbo
 from jensen.vae.priors import closed_divergence
+from jensen.vae.row_sources import column_of
 from jensen.vae.vamp import TiedPrior, VampPrior
 
 LARGEST_BATCH, SMALLEST_BATCH, BATCHES = 128, 16, 20  # an epoch of few rows should not be a handful of steps
@@ -30,10 +35,23 @@ class Trained(eqx.Module):
 
 
 def default_objective(model: Any, conditional: Any, row: Float[Array, " n"]) -> Objective:
-    """The ELBO with its divergence in closed form where that is known, else all by draws."""
-    q = eqx.filter_eval_shape(conditional.given, row)
+    """The ELBO with its divergence in closed form where that is known, else all by draws.
+
+    By the `estimator` of q, where its class names one.
+    """
+    q = _family(conditional, row)
+    if hasattr(type(q), "estimator"):
+        return NegativeElbo(type(q).estimator)
     known = eqx.filter_eval_shape(closed_divergence, q, model.prior)
     return NegativeElbo() if known is None else SampledLikelihoodElbo()
+
+
+def _family(conditional: Any, row: Float[Array, " n"]) -> Any:
+    """The density of a row in shapes alone; where the head tells, without tracing the encoder for it."""
+    head = getattr(conditional, "head", None)
+    if isinstance(head, SizedHead):
+        return eqx.filter_eval_shape(head.density, jax.ShapeDtypeStruct((head.context,), row.dtype))
+    return eqx.filter_eval_shape(conditional.given, row)
 
 
 def default_batch(rows: int) -> int:
@@ -45,7 +63,7 @@ def train(
     key: PRNGKey,
     model: Any,
     conditional: Any,
-    X: Float[Array, "rows n"],
+    X: Float[Array, "rows n"] | RowSource,
     *,
     held_out: Float[Array, "held n"] | None = None,
     objective: Objective | BatchObjective | None = None,
@@ -53,6 +71,8 @@ def train(
     epochs: int = 100,
     batch_size: int | None = None,
     learning_rate: float = 1e-3,
+    warmup: float = 50.0,
+    cooling: float = 0.3,
     patience: int = 10,
     dynamic: bool = False,
     checkpoint: str | Path | None = None,
@@ -65,7 +85,8 @@ def train(
         key: a typed JAX key; the same key gives the same result, bit for bit.
         model: a `LatentModel`, or `ConditionalModel`, trained from where it is.
         conditional: q(z | x), trained from where it is.
-        X: rows.
+        X: rows; or a source of them (`datasets.open_rows`, `generate_rows`) with one column of vectors, read while it
+            trains (`targets.Streamed`), for data larger than memory.
         held_out: rows on which the bound is looked at after each epoch; the best epoch is kept, and after `patience`
             epochs in vain training ends.
         objective: of a row; where None the ELBO, its divergence in closed form where that is known. With a `VampPrior`
@@ -73,7 +94,9 @@ def train(
         closed: what is set by a formula between steps and not learned, such as `RunningScale` or `Relevance`.
         epochs: at most so many passes over X.
         batch_size: rows a step; where None a twentieth of the rows, at least 16 and at most 128.
-        learning_rate: Adam's, warmed up, and cooled down over the last three tenths.
+        learning_rate: Adam's.
+        warmup: steps over which it rises.
+        cooling: share of the run, at its end, over which it falls to zero; 0 keeps it as it is.
         patience: see `held_out`.
         dynamic: values are probabilities, and rows are drawn anew at each visit.
         checkpoint: a folder; the run is saved there and resumed from there.
@@ -86,28 +109,35 @@ def train(
     check_key(key)
     if epochs < 1:
         raise InputError(f"epochs must be at least 1, got {epochs}")
-    batch_size = default_batch(len(X)) if batch_size is None else batch_size
-    if batch_size > len(X):
-        raise InputError(f"batch_size {batch_size} is more than the {len(X)} rows to train on: take a smaller one")
-    target = latent_rows(model, X, dynamic)
-    chosen = default_objective(model, conditional, X[0]) if objective is None else objective
+    read = isinstance(X, RowSource)
+    num_rows = X.num_rows if read else len(X)
+    batch_size = default_batch(num_rows) if batch_size is None else batch_size
+    if batch_size > num_rows:
+        raise InputError(f"batch_size {batch_size} is more than the {num_rows} rows to train on: take a smaller one")
+    if read:
+        name = column_of(X)
+        target = latent_rows(model, jnp.asarray(X.read(0, 0, 1)[name]), dynamic)
+        batches: Any = Streamed(lambda rows: latent_rows(model, rows[name], dynamic), X, batch_size)
+    else:
+        target = latent_rows(model, X, dynamic)
+        batches = Shuffled(target, batch_size)
+    chosen = default_objective(model, conditional, target.data[0]) if objective is None else objective
     tied = isinstance(model.prior, VampPrior)
     if tied and not isinstance(chosen, TiedPrior):
         chosen = TiedPrior(chosen)
-    shuffled: Any = Shuffled(target, batch_size)
-    algorithm: Any = AmortisedVI(conditional, chosen, learning_rate=learning_rate)
+    algorithm: Any = AmortisedVI(conditional, chosen, learning_rate, warmup, cooling)
     if closed is not None:
         refreshed: Any = Refreshed
         algorithm = refreshed(algorithm, closed)
     start = PointPosterior(target.space, target.theta)
     if held_out is not None:
         stopping: Any = EarlyStopping
-        algorithm = stopping(algorithm, latent_rows(model, held_out), shuffled.epoch, patience)
+        algorithm = stopping(algorithm, latent_rows(model, held_out), batches.epoch, patience)
     outcome = drive(
         algorithm,
-        shuffled,
+        batches,
         key=key,
-        steps=epochs * shuffled.epoch,
+        steps=epochs * batches.epoch,
         start=start,
         checkpoint=checkpoint,
         progress=progress,
