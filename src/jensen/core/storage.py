@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import secrets
 import shutil
 import zipfile
 from pathlib import Path
@@ -22,7 +21,8 @@ from jensen.core._pack_posterior import (
 from jensen.core._pack_records import pack_certificate, pack_run, unpack_certificate, unpack_run
 from jensen.core.archives import read_npz
 from jensen.core.errors import StorageError
-from jensen.core.files import PROGRESS, cause, pack_arrays, sync_folder
+from jensen.core.files import PROGRESS, cause, pack_arrays
+from jensen.core.folders import mend, replace_folder
 from jensen.core.result import Fit
 
 FORMAT = "jensen-fit"
@@ -37,10 +37,13 @@ _MIN_FREE = 2**20  # bytes
 def check_folder(path: str | Path, overwrite: bool = False) -> Path:
     """`path`, if a fit can be saved there; nothing is written, so that it can be asked before a long run.
 
+    Only what a save that was killed left beside it is put in order (`folders.mend`).
+
     Raises `StorageError` if it is a file, a folder that is not empty (unless `overwrite` and all in it is a fit of
     Jensen, or it holds nothing but the checkpoint of an unfinished one), not writable, or on a full disk.
     """
     path = Path(path).resolve()  # a link to a folder stays a link, and the folder that it names is written to
+    mend(path)
     if path.exists() and not path.is_dir():
         raise StorageError(f"{path} is a file: choose a folder")
     names = {p.name for p in path.iterdir()} if path.is_dir() else set()
@@ -81,7 +84,9 @@ def save_fit(fit: Fit, path: str | Path, overwrite: bool = False) -> Path:
     header = _pack(fit, arrays)
     data = pack_arrays(arrays)
     header |= {"arrays_sha256": hashlib.sha256(data).hexdigest(), "arrays_bytes": len(data)}
-    _replace_folder(path, {ARRAYS: data, HEADER: _plain.dumps(header).encode()})
+    files = {ARRAYS: data, HEADER: _plain.dumps(header).encode()}
+    told = path / PROGRESS
+    replace_folder(path, files | ({PROGRESS: told.read_bytes()} if told.is_file() else {}))
     return path
 
 
@@ -94,6 +99,8 @@ def load_fit(path: str | Path, families: tuple[type, ...] = ()) -> Fit:
     Raises `StorageError` if there is no such folder, or it is no fit of Jensen, of a newer version, or damaged.
     """
     path = Path(path)
+    if not path.exists():
+        mend(path.resolve())
     header = _read_header(path)
     arrays = _read_arrays(path / ARRAYS, header)
     try:
@@ -152,38 +159,6 @@ def _read_arrays(file: Path, header: dict[str, Any]) -> Arrays:
         return read_npz(data, methods=(zipfile.ZIP_STORED,))
     except StorageError as error:
         raise StorageError(f"{file} is not an array file of Jensen ({error})") from error
-
-
-def _replace_folder(path: Path, files: dict[str, bytes]) -> None:
-    """Write `files` into a sibling folder and rename it to `path`; what stood there is removed only afterwards."""
-    token = secrets.token_hex(6)
-    fresh, old = path.parent / f".{path.name}.{token}.new", path.parent / f".{path.name}.{token}.old"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.mkdir()
-        for name, data in files.items():
-            with (fresh / name).open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        sync_folder(fresh)
-        if path.exists():
-            os.rename(path, old)
-        try:
-            os.rename(fresh, path)
-        except OSError:
-            if old.exists():
-                os.rename(old, path)
-            raise
-        if (old / PROGRESS).is_file():
-            os.replace(old / PROGRESS, path / PROGRESS)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise StorageError(f"Cannot write {path}: {cause(error)}") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
 
 
 def _pack(fit: Fit, arrays: Arrays) -> dict[str, Any]:
