@@ -44,7 +44,7 @@ def reproduce(full: bool = False, figure: Path | None = None) -> Result:
         _, tasks = amortised.simulations(jax.random.key(3), simulator, NUM)
         trained: Any = fit.conditional
         found = _given_many(trained, tasks)
-        exact = jax.vmap(_exact)(tasks)
+        exact = jax.jit(jax.vmap(_exact))(tasks)
         claims = [
             *_divergences(tasks, found, exact, 0.01 if full else 0.05),
             _order(trained, tasks),
@@ -92,6 +92,7 @@ def _on_grid(mixtures: GaussianMixture) -> Any:
     return jax.vmap(lambda q: jax.vmap(q.log_prob)(grid))(mixtures)
 
 
+@eqx.filter_jit
 def _matched(mixtures: GaussianMixture) -> GaussianMixture:
     """Each mixture's Gaussian of the same mean and variance."""
 

@@ -2,13 +2,15 @@
 
 import itertools
 import math
+from functools import partial
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jensen.core import InputError, PRNGKey
+from jensen.core import Compiled, InputError, PRNGKey
+from jensen.core.compiled import PASSES
 
 MASKED = -1e9  # a logit that softmax takes to zero in either float width
 
@@ -27,6 +29,7 @@ class Perceptron(eqx.Module):
         return x
 
 
+@Compiled  # drawn eagerly, each array of weights would be several programs
 def perceptron(key: PRNGKey, sizes: tuple[int, ...], last: float = 1.0) -> Perceptron:
     """Normal weights of variance 1 / fan-in, those of the last layer times `last`; biases zero."""
     weights, real = [], jnp.result_type(float)
@@ -85,6 +88,11 @@ def transformer(key: PRNGKey, width: int, blocks: int, heads: int) -> Transforme
     """
     if width % heads or min(width, blocks, heads) < 1:
         raise InputError(f"The width of a transformer must be a multiple of its heads, got {width} and {heads}")
+    return _transformer(key, width, blocks, heads)
+
+
+@Compiled
+def _transformer(key: PRNGKey, width: int, blocks: int, heads: int) -> Transformer:
     real, hidden = jnp.result_type(float), 2 * width
     keys = jax.random.split(key, 4)
     square = [jax.random.normal(k, (blocks, width, width), real) / math.sqrt(width) for k in keys[:3]]
@@ -115,6 +123,7 @@ class Standard(eqx.Module):
         return jnp.arcsinh((x - centre) / spread)
 
 
+@partial(Compiled, small=PASSES)
 def standard(rows: Float[Array, "rows n"]) -> Standard:
     """The moments of `rows`; a feature that does not vary has spread one."""
     spread = jnp.std(rows, 0)
