@@ -162,7 +162,7 @@ def _encoder(steps: int, curves: dict[str, np.ndarray]) -> list[Claim]:
         lambda key: {"z": jax.random.normal(key, (LATENT,))},
         lambda key, x: _loadings() @ x["z"] + NOISE * jax.random.normal(key, (OBSERVED,)),
     )
-    _, data = amortised.simulations(jax.random.key(9), simulator, 500)
+    _, data = amortised.simulations(jax.random.key(9), simulator, 2000)
     network = amortised.neural_posterior(
         jax.random.key(0), simulator, amortised.Vector(16, 1, 8), amortised.Mixture(1, 16)
     )

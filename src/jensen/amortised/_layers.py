@@ -29,9 +29,13 @@ class Perceptron(eqx.Module):
         return x
 
 
-@Compiled  # drawn eagerly, each array of weights would be several programs
 def perceptron(key: PRNGKey, sizes: tuple[int, ...], last: float = 1.0) -> Perceptron:
     """Normal weights of variance 1 / fan-in, those of the last layer times `last`; biases zero."""
+    return _perceptron(key, tuple(map(int, sizes)), float(last))
+
+
+@Compiled  # drawn eagerly, each array of weights would be several programs
+def _perceptron(key: PRNGKey, sizes: tuple[int, ...], last: float) -> Perceptron:
     weights, real = [], jnp.result_type(float)
     pairs = list(itertools.pairwise(sizes))
     for i, (k, (fan_in, fan_out)) in enumerate(zip(jax.random.split(key, len(pairs)), pairs, strict=True)):
@@ -88,7 +92,7 @@ def transformer(key: PRNGKey, width: int, blocks: int, heads: int) -> Transforme
     """
     if width % heads or min(width, blocks, heads) < 1:
         raise InputError(f"The width of a transformer must be a multiple of its heads, got {width} and {heads}")
-    return _transformer(key, width, blocks, heads)
+    return _transformer(key, int(width), int(blocks), int(heads))
 
 
 @Compiled

@@ -53,7 +53,7 @@ class Amortisation(eqx.Module):
     def posterior(self, data: Any) -> DensityPosterior:
         """The posterior of `data`, shaped as the simulator's. Raises `InputError` if they hold NaN or infinity."""
         for leaf in jax.tree.leaves(data):
-            if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating) and not bool(jnp.all(jnp.isfinite(leaf))):
+            if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating) and not bool(np.all(np.isfinite(leaf))):
                 raise InputError(
                     "data hold NaN or infinite values: an amortised posterior has not been trained on such"
                 )

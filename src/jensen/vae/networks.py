@@ -2,6 +2,7 @@
 
 import abc
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -109,7 +110,7 @@ def perceptron(key: PRNGKey, size: int, hidden: tuple[int, ...], out: int) -> eq
     """Layers of equal width; none at all make a linear map. Raises `InputError` for widths that differ."""
     if hidden and (len(set(hidden)) != 1 or hidden[0] < 1):
         raise InputError(f"hidden layers must be of one positive width, got {hidden}")
-    return _perceptron(key, size, hidden, out)
+    return _perceptron(key, int(size), _ints(hidden), int(out))
 
 
 @Compiled  # drawn eagerly, each array of weights would be several programs
@@ -152,7 +153,7 @@ def convolutional_encoder(
 ) -> ConvolutionalEncoder:
     """An encoder of images by a layer for each number of `channels`. Raises `InputError` for sizes that do not fit."""
     check_image(shape, len(channels))
-    return _convolutional_encoder(key, shape, centre, spread, channels, out)
+    return _convolutional_encoder(key, _ints(shape), centre, spread, _ints(channels), int(out))
 
 
 @Compiled
@@ -179,7 +180,12 @@ def convolutional_decoder(
 ) -> ConvolutionalDecoder:
     """The decoder that mirrors an encoder with these `channels`."""
     check_image(shape, len(channels))
-    return _convolutional_decoder(key, latent, shape, channels, start)
+    return _convolutional_decoder(key, int(latent), _ints(shape), _ints(channels), start)
+
+
+def _ints(sizes: Any) -> Any:
+    """Sizes that are NumPy's would be arrays to the program."""
+    return tuple(map(int, sizes))
 
 
 @Compiled
