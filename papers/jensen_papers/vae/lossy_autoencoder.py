@@ -52,6 +52,7 @@ def reproduce(full: bool = False, figure: Path | None = None) -> Result:
     return Result("P011", "lossy-autoencoder", time.perf_counter() - began, (*claims, *images))
 
 
+@eqx.filter_jit
 def _shaken(key: Any, dimension: int, layers: int) -> Any:
     """A prior that is no longer N(0, I)."""
     trainable, rest = autoregressive_prior(key, dimension, layers).partition()

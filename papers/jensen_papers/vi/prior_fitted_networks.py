@@ -6,6 +6,7 @@ whose predictive density is known; `--full` trains longer, with ten points of co
 """
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import numpy as np
 
 import jensen as jn
 from jensen import amortised
+from jensen.core import Compiled
 from jensen_papers.result import Claim, Result
 
 PAPER = "Müller et al. (2022)"
 LENGTH, NOISE = 0.3, 0.01  # of the RBF kernel; variance of the noise: wide enough for the bars
 QUERIES = 4
+_brief = partial(Compiled, small=1_000_000)
 
 
 def reproduce(full: bool = False, figure: Path | None = None) -> Result:
@@ -43,7 +46,7 @@ def reproduce(full: bool = False, figure: Path | None = None) -> Result:
     return Result("P319", "prior-fitted-networks", time.perf_counter() - began, tuple(claims))
 
 
-@eqx.filter_jit
+@_brief
 def _given(network: Any, task: dict[str, Any]) -> Any:
     return network.given(task)
 
@@ -58,7 +61,7 @@ def _function(key: Any, x: Any) -> Any:
     return jnp.linalg.cholesky(_kernel(x, x) + noise * jnp.eye(len(x))) @ jax.random.normal(key, x.shape)
 
 
-@eqx.filter_jit
+@_brief
 def _task(key: Any, count: Any, context: int) -> dict[str, Any]:
     """`count` points of a draw of the process, of `context` places, and queries with their answers."""
     keys = jax.random.split(key, 2)
@@ -108,7 +111,7 @@ def _separately(density: Any, answers: Any) -> Any:
 def _compare(network: Any, context: int) -> np.ndarray:
     """A row for each context size: (size, loss of the network, of the process, standard error of the difference)."""
 
-    @eqx.filter_jit
+    @_brief
     def losses(network: Any, key: Any, count: Any) -> Any:
         def one(key: Any) -> Any:
             task = _task(key, count, context)
@@ -190,7 +193,7 @@ def _speed(network: Any, context: int) -> Claim:
     return Claim(words, f"{PAPER}, speed: a forward pass", ours, "< 5000", None, ours < 5000, timed=True)
 
 
-@eqx.filter_jit
+@_brief
 def _predicted(network: Any, task: dict[str, Any], queries: Any) -> Any:
     """Mean and standard deviation of the answers to queries of shape (groups, QUERIES, 1), a group at a time."""
 
