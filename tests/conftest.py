@@ -32,6 +32,8 @@ HASTE = {
     "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_parallel_codegen_split_count": 1,
 }
+# Papers run their programs longer. Compiled so they take half of XLA's time, and run about as fast.
+PAPERS = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
 OPTIONS: dict[str, Any] = {}  # for what is compiled from now on
 get_compile_options = compiler.get_compile_options
 
@@ -46,14 +48,14 @@ compiler.get_compile_options = _with_options
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Papers and tests marked `optimised` run programs for long, or compare both forms: they are compiled as for users.
+    """Tests marked `optimised` run programs for long, or compare both forms: they are compiled as for users.
 
-    All others are compiled in haste. No program passes from the one kind of test to the other: else the bits of a
-    result would depend on the tests that a worker had before.
+    Papers are compiled nearly so, all others in haste. No program passes from one kind of test to another: else the
+    bits of a result would depend on the tests that a worker had before.
     """
     papers = item.path.is_relative_to(Path(__file__).parent / "papers")
-    as_for_users = papers or item.get_closest_marker("optimised") is not None or jax.default_backend() != "cpu"
-    options = {} if as_for_users else HASTE
+    as_for_users = item.get_closest_marker("optimised") is not None or jax.default_backend() != "cpu"
+    options = {} if as_for_users else PAPERS if papers else HASTE
     if options != OPTIONS:
         jax.clear_caches()
         OPTIONS.clear()

@@ -48,7 +48,8 @@ def test_recovers_the_moments_within_five_standard_errors(name):
 
     posterior = fitted(name).posterior
     z = np.asarray(posterior.pooled)
-    effective = lambda x: np.asarray(effective_sample_size(jnp.asarray(x)))  # noqa: E731
+    compiled = jax.jit(effective_sample_size)  # eagerly it is a hundred programs
+    effective = lambda x: np.asarray(compiled(jnp.asarray(x)))  # noqa: E731
     chains = np.asarray(posterior.chains)
     for power, truth, variance in ((1, 0.0, 1.0), (2, 1.0, 2.0)):
         standard = ((chains - MEAN) / np.sqrt(np.diag(COV))) ** power

@@ -95,7 +95,7 @@ def _data(rows: int, columns: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _firm() -> Claim:
-    x, y = _data(5, 3, 1)
+    x, y = _data(4, 3, 1)
     machine = DeepKernelMachine(x, y, [1e6, 1e6], 0.3)
     start = machine.grams(jnp.zeros(machine.space.dimension))
     apart = float(jnp.max(jnp.abs(machine.grams(_best(machine, 50)) - start)))

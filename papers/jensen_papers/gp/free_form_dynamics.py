@@ -118,7 +118,7 @@ def _random_walk() -> Claim:
     truth = np.linalg.solve(precision, linear)
     from blackjax.diagnostics import effective_sample_size
 
-    effective = np.asarray(effective_sample_size(jnp.asarray(x)))
+    effective = np.asarray(jax.jit(effective_sample_size)(jnp.asarray(x)))
     error = np.sqrt(np.diag(np.linalg.inv(precision)) / effective)
     worst = float(np.max(np.abs(x.mean((0, 1)) - truth) / error))
     return Claim(

@@ -86,7 +86,7 @@ def _one() -> list[Claim]:
     found = events(0)
     target = model(found)
     q = fit(target)
-    gradient = float(jnp.max(jnp.abs(jax.grad(target.log_density)(q.mean))))
+    gradient = float(jnp.max(jnp.abs(jax.jit(jax.grad(target.log_density))(q.mean))))
     # h = sum_i k~(t_i, .) / h(t_i), k~ = k_xu Q (2 D L^2 + L)^-1 Q^T k_ux, written out anew: the representer theorem
     gram = np.asarray(target.kernel(target.grid, target.grid))
     value, vector = np.linalg.eigh(gram)

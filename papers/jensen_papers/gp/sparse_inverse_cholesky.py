@@ -254,6 +254,11 @@ def _growth() -> Claim:
     )
 
 
+@eqx.filter_jit
+def _responses(likelihood: Any, keys: Any, f: Any) -> Any:
+    return jax.vmap(likelihood.sample)(keys, f)
+
+
 def _simulation(n: int = 2000, tests: int = 500, repeats: int = 3) -> list[Claim]:
     """The authors' first simulation: five inputs, lengthscales 0.25 to 1.25, Student-t noise of df 2, or labels."""
     kernel = Matern32(lengthscale=jnp.array([0.25, 0.5, 0.75, 1.0, 1.25]))
@@ -266,7 +271,7 @@ def _simulation(n: int = 2000, tests: int = 500, repeats: int = 3) -> list[Claim
         priors = {"sparse": Vecchia(kernel, x[:n], 16), "inducing": Inducing(kernel, x[:n], x[order[:128]])}
         for words, likelihood in likelihoods.items():
             keys = jax.random.split(jax.random.key(seed), n)
-            y = np.asarray(jax.vmap(likelihood.sample)(keys, f[:n, None]))
+            y = np.asarray(_responses(likelihood, keys, f[:n, None]))
             for name, prior in priors.items():
                 q = _cvi(LatentModel(prior, likelihood, y), rate=0.5)
                 off = q.predict(x[n:])[0][:, 0] - f[n:]

@@ -233,6 +233,11 @@ def _van_der_pol(trials: int = 10, bins: int = 500, neurons: int = 50) -> Claim:
     )
 
 
+@eqx.filter_jit
+def _predicted(likelihood: Any, mean: Any, cov: Any) -> Any:
+    return jax.vmap(likelihood.predict)(mean, cov)[0]
+
+
 def _retina(width: float = 0.02, folds: int = 5) -> Claim:
     """Held-out spikes of a retinal ganglion cell (blocks of 0.2 s), against a histogram of 0.5 s bins."""
     spikes = np.asarray(jn.datasets.load("neural_spikes")["retina_low_light"])
@@ -249,7 +254,7 @@ def _retina(width: float = 0.02, folds: int = 5) -> Claim:
         )
         q = fit(model).posterior.q
         mean, cov = q.predict(t[~train])
-        rate = np.asarray(jax.vmap(model.likelihood.predict)(mean, cov)[0])[:, 0]
+        rate = np.asarray(_predicted(model.likelihood, mean, cov))[:, 0]
         ours += np.sum(counts[~train] * np.log(rate) - rate)
         bins = np.floor(t / 0.5).astype(int)
         total, seen = (np.bincount(bins[train], w, bins.max() + 1) for w in (counts[train], np.ones(train.sum())))

@@ -1,11 +1,13 @@
 """What the papers on linear variational autoencoders share: rows of a linear model, and likelihoods that stay."""
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jensen.core import Compiled
 from jensen.vae.likelihoods import Gaussian
 
 
@@ -24,10 +26,14 @@ def fixed(noise: float) -> Gaussian:
 
 def moments(conditional: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
     """Means and standard deviations of q(z | x) of each row, (rows, k)."""
+    means, scales = _moments(conditional, jnp.asarray(X))
+    return np.asarray(means), np.asarray(scales)
 
+
+@partial(Compiled, small=1_000_000)
+def _moments(conditional: Any, X: Any) -> Any:
     def one(x: Any) -> Any:
         mean, cov = conditional.given(x).mean_and_cov()
         return mean, jnp.sqrt(jnp.diagonal(cov))
 
-    means, scales = jax.vmap(one)(jnp.asarray(X))
-    return np.asarray(means), np.asarray(scales)
+    return jax.vmap(one)(X)

@@ -20,13 +20,18 @@ def mixture_of_bernoullis(
     rng = np.random.default_rng(components)
     weights, p = np.full(components, 1 / components), 0.25 + 0.5 * X[rng.choice(len(X), components, replace=False)]
 
-    def joint(rows: np.ndarray) -> np.ndarray:
-        return np.log(weights) + rows @ np.log(p).T + (1 - rows) @ np.log1p(-p).T
+    def joint(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """log of p(row, component) up to its largest a row, and that."""
+        zeros = np.log1p(-p)
+        log = rows @ (np.log(p) - zeros).T + (np.log(weights) + zeros.sum(1))
+        top = log.max(1, keepdims=True)
+        return log - top, top[:, 0]
 
     for _ in range(rounds):
-        log = joint(X)
-        shares = np.exp(log - np.logaddexp.reduce(log, 1, keepdims=True))
+        shares = np.exp(joint(X)[0])
+        shares /= shares.sum(1, keepdims=True)
         counts = shares.sum(0)
         weights = (counts + prior) / (counts + prior).sum()
         p = (shares.T @ X + prior) / (counts + 2 * prior)[:, None]
-    return float(np.mean(np.logaddexp.reduce(joint(test), 1)))
+    log, top = joint(test)
+    return float(np.mean(top + np.log(np.exp(log).sum(1))))

@@ -79,9 +79,14 @@ def fitted(U: np.ndarray, latent: int, seed: int, epochs: int) -> Any:
 
 def covariance(model: Any, m: int) -> np.ndarray:
     """Sum_k tau_k tau_k^T on a grid."""
-    points = jnp.asarray(grid(m))
-    tau = np.asarray(jax.vmap(lambda z: model.decoder.at(z, points))(jnp.eye(model.prior.dimension)))
+    tau = np.asarray(_functions(model, jnp.asarray(grid(m))))
     return tau.T @ tau
+
+
+@eqx.filter_jit
+def _functions(model: Any, points: Any) -> Any:
+    """tau of each latent at points, (latents, points)."""
+    return jax.vmap(lambda z: model.decoder.at(z, points))(jnp.eye(model.prior.dimension))
 
 
 def spectrum(U: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -58,7 +58,7 @@ def _quadratic(curves: dict[str, np.ndarray]) -> list[Claim]:
         return np.cos(x @ frequencies + phases)
 
     x = rng.uniform(-1, 1, (400, 2))
-    b = np.asarray(jax.vmap(_rhs)(jnp.asarray(x)))
+    b = np.asarray(jax.jit(jax.vmap(_rhs))(jnp.asarray(x)))
     train, test = slice(0, 300), slice(300, 400)
     solutions = np.linalg.solve(a, b.T).T
     phi = features(x)
@@ -119,12 +119,14 @@ def _implicit() -> Claim:
 
         return jax.lax.fori_loop(0, 50, newton, jnp.zeros(D))
 
-    x = jnp.array([0.3, -0.2])
-    y = solve(x)
-    implicit = -jnp.linalg.solve(jax.hessian(f)(y, x), jax.jacfwd(jax.grad(f), 1)(y, x))
-    h = 1e-5
-    steps = [(solve(x + h * e) - solve(x - h * e)) / (2 * h) for e in jnp.eye(2)]
-    off = float(jnp.max(jnp.abs(implicit - jnp.stack(steps, 1))))
+    @jax.jit
+    def derivative(y: Any, x: Any) -> Any:
+        return -jnp.linalg.solve(jax.hessian(f)(y, x), jax.jacfwd(jax.grad(f), 1)(y, x))
+
+    x, h = np.array([0.3, -0.2]), 1e-5
+    implicit = np.asarray(derivative(solve(x), x))
+    steps = [(np.asarray(solve(x + h * e)) - np.asarray(solve(x - h * e))) / (2 * h) for e in np.eye(2)]
+    off = float(np.max(np.abs(implicit - np.stack(steps, 1))))
     where = f"{PAPER}, implicit differentiation of the solution"
     return Claim(
         "Implicit derivative of the solution against differences: largest error", where, off, "< 1e-6", None, off < 1e-6
@@ -160,7 +162,7 @@ def _encoder(steps: int, curves: dict[str, np.ndarray]) -> list[Claim]:
         lambda key: {"z": jax.random.normal(key, (LATENT,))},
         lambda key, x: _loadings() @ x["z"] + NOISE * jax.random.normal(key, (OBSERVED,)),
     )
-    _, data = amortised.simulations(jax.random.key(9), simulator, 500)
+    _, data = amortised.simulations(jax.random.key(9), simulator, 2000)
     network = amortised.neural_posterior(
         jax.random.key(0), simulator, amortised.Vector(16, 1, 8), amortised.Mixture(1, 16)
     )

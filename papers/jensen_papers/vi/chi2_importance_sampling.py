@@ -48,12 +48,14 @@ def _mixture(z: Any) -> Any:
     return jnp.sum(jnp.logaddexp(*parts))
 
 
+@jax.jit
 def _second_moment(at: Any) -> Any:
     """V = E_q[w^2] = int p^2 / q of q = N(m, exp(2 a)), at = (m, a), on a grid."""
     log_p, log_q = _log_densities(at)
     return jnp.sum(jnp.exp(2 * log_p - log_q)) * STEP
 
 
+@jax.jit
 def _log_densities(at: Any) -> tuple[Any, Any]:
     z = jnp.asarray(GRID)
     return jax.vmap(_mixture)(z), jax.scipy.stats.norm.logpdf(z, at[0], jnp.exp(at[1]))
@@ -67,7 +69,7 @@ def _gradients() -> list[Claim]:
     """Unbiased gradients of log V, three ways, at a q some way from the optimum."""
     target = jn.targets.from_log_density(_mixture, np.zeros(1))
     at, num = jnp.array([0.5, 1.2]), 10_000
-    second, truth = jax.value_and_grad(_second_moment)(at)
+    second, truth = jax.jit(jax.value_and_grad(_second_moment))(at)
     spread, distance = {}, {}
     for estimator in (ScoreFunction(num_draws=2), Reparameterisation(num_draws=2), DoublyReparameterised(num_draws=2)):
         objective = ChiDivergence(log_scale=0.5 * jnp.log(second), estimator=estimator)

@@ -31,8 +31,8 @@ def reproduce(full: bool = False, figure: Path | None = None) -> Result:
         data: Any = jax.tree.map(lambda *parts: jnp.stack(parts), *worlds)
         first = jax.tree.map(lambda *p: jnp.stack(p), *[_start(m, seed) for seed in range(seeds)])
         fits = {k: _train(first, data["x"], k, steps) for k in (CHANGED, m)}
-        errors = {k: np.asarray(jax.vmap(partial(_error, k=k))(fits[k], data)) for k in fits}
-        losses = {k: np.asarray(jax.vmap(partial(_loss, k=k))(fits[k], data["test"])) for k in fits}
+        errors = {k: np.asarray(_errors(fits[k], data, k)) for k in fits}
+        losses = {k: np.asarray(_losses(fits[k], data["test"], k)) for k in fits}
         claims = _claims(errors, losses, fits, data, m)
     if figure is not None:
         _draw(errors, losses, m, figure)
@@ -156,10 +156,20 @@ def _error(p: dict[str, Any], world: dict[str, Any], k: int) -> Any:
     return total / (DOMAINS * (DOMAINS - 1))
 
 
+@partial(jax.jit, static_argnums=2)
+def _errors(p: dict[str, Any], worlds: dict[str, Any], k: int) -> Any:
+    return jax.vmap(partial(_error, k=k))(p, worlds)
+
+
+@partial(jax.jit, static_argnums=2)
+def _losses(p: dict[str, Any], x: Any, k: int) -> Any:
+    return jax.vmap(partial(_loss, k=k))(p, x)
+
+
 def _claims(errors: Any, losses: Any, fits: Any, data: Any, m: int) -> list[Claim]:
     sparse, dense = (float(np.median(errors[k])) for k in (CHANGED, m))
     gap = float(np.median(losses[CHANGED] - losses[m]))
-    exact = float(jnp.max(jax.vmap(partial(_error, k=CHANGED))(data["truth"], data)))
+    exact = float(jnp.max(_errors(data["truth"], data, CHANGED)))
     p = _tied(jax.tree.map(lambda a: a[0], fits[CHANGED]), CHANGED)
     x = data["test"][0, 0]
     there = _observe(p, 1, _noise(p, 0, x)[0])

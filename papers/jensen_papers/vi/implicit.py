@@ -189,7 +189,7 @@ def _network() -> Claim:
         ("mean field", _fit(MeanField(), target, None, 5000)),
     ):
         z = posterior.sample_z(jax.random.key(1), 1000)
-        curves[name] = np.asarray(jax.vmap(lambda z: _curve(z, grid))(z))
+        curves[name] = np.asarray(jax.jit(jax.vmap(lambda z: _curve(z, grid)))(z))
     ours, baseline = (mmd(curves[name], curves["nuts"])[0] for name in ("implicit", "mean field"))
     return Claim(
         "MMD^2 to NUTS of the functions of a Bayesian network with 25 weights, against mean field",

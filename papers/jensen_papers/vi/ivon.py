@@ -8,10 +8,10 @@ longer, on more seeds.
 
 import math
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -123,6 +123,13 @@ def _label(w: dict[str, Any], rows: Any) -> Any:
     return jnp.take_along_axis(jax.nn.log_softmax(_network(w, rows["x"])), rows["y"][:, None], axis=1)[:, 0]
 
 
+@eqx.filter_jit
+def _averaged(q: Any, target: Any, key: Any, x: Any) -> Any:
+    """Probabilities of each class, the mean over 64 draws of q."""
+    draws = jax.vmap(q.sample)(jax.random.split(key, 64))
+    return jnp.mean(jax.vmap(lambda z: jax.nn.softmax(_network(_tree(target, z), x)))(draws), axis=0)
+
+
 def _digits(curves: dict[str, Any], seeds: int, steps: int) -> list[Claim]:
     """A network of 32 hidden units on scikit-learn's digits: IVON against Adam on the same minibatches."""
     data = jn.datasets.load("digits")
@@ -148,12 +155,10 @@ def _digits(curves: dict[str, Any], seeds: int, steps: int) -> list[Claim]:
         ivon = IVON(learning_rate=0.1, curvature_rate=5 / steps, settling=1.0)
         q = _fit(ivon, seen, steps, seed, start)
         seconds["IVON"].append(time.perf_counter() - began)
-        draws = jax.vmap(q.sample)(jax.random.split(jax.random.key(seed + 100), 64))
         began = time.perf_counter()
         point = jax.block_until_ready(_descend(key, first, x, y, jnp.arange(steps)))
         seconds["Adam"].append(time.perf_counter() - began)
-        trees = jax.vmap(partial(_tree, target))(draws)
-        mixed = jnp.mean(jax.nn.softmax(jax.vmap(partial(_network, x=rows[0][test]))(trees)), axis=0)
+        mixed = _averaged(q, target, jax.random.key(seed + 100), rows[0][test])
         scores["IVON"].append(_scores(mixed, rows[1][test]))
         scores["Adam"].append(_scores(jax.nn.softmax(_network(point, rows[0][test])), rows[1][test]))
     ours, adam = (np.mean(scores[name], axis=0).tolist() for name in ("IVON", "Adam"))

@@ -71,9 +71,14 @@ def _quadrature(target: Any) -> float:
     return float(jax.nn.logsumexp(_on_grid(target, axis)) + 2 * jnp.log(axis[1] - axis[0]))
 
 
+@_brief
+def _start(family: Builder, key: Any) -> Any:
+    return family.build(key, Gaussian(jnp.zeros(2), 2 * jnp.eye(2)))
+
+
 def _fit(family: Builder, target: Any, seed: int, steps: int, rate: float) -> tuple[Any, float]:
     """The trained family and its ELBO by 20,000 fresh draws; the energy is annealed, as in the paper, in steps."""
-    q: Any = family.build(jax.random.key(seed), Gaussian(jnp.zeros(2), 2 * jnp.eye(2)))
+    q: Any = _start(family, jax.random.key(seed))
     for beta, share in ((0.1, 0.25), (0.4, 0.25), (1.0, 0.5)):
         algorithm = GradientVI(q, ELBO, learning_rate=rate)
         flatter = Tempered(target=target, beta=beta)  # pyright: ignore[reportCallIssue]

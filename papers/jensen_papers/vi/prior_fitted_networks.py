@@ -6,6 +6,7 @@ whose predictive density is known; `--full` trains longer, with ten points of co
 """
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import numpy as np
 
 import jensen as jn
 from jensen import amortised
+from jensen.core import Compiled
 from jensen_papers.result import Claim, Result
 
 PAPER = "Müller et al. (2022)"
 LENGTH, NOISE = 0.3, 0.01  # of the RBF kernel; variance of the noise: wide enough for the bars
 QUERIES = 4
+_brief = partial(Compiled, small=1_000_000)
 
 
 def reproduce(full: bool = False, figure: Path | None = None) -> Result:
@@ -43,7 +46,7 @@ def reproduce(full: bool = False, figure: Path | None = None) -> Result:
     return Result("P319", "prior-fitted-networks", time.perf_counter() - began, tuple(claims))
 
 
-@eqx.filter_jit
+@_brief
 def _given(network: Any, task: dict[str, Any]) -> Any:
     return network.given(task)
 
@@ -58,7 +61,9 @@ def _function(key: Any, x: Any) -> Any:
     return jnp.linalg.cholesky(_kernel(x, x) + noise * jnp.eye(len(x))) @ jax.random.normal(key, x.shape)
 
 
+@_brief
 def _task(key: Any, count: Any, context: int) -> dict[str, Any]:
+    """`count` points of a draw of the process, of `context` places, and queries with their answers."""
     keys = jax.random.split(key, 2)
     x = jax.random.uniform(keys[0], (context + QUERIES,))
     y = _function(keys[1], x)
@@ -106,7 +111,7 @@ def _separately(density: Any, answers: Any) -> Any:
 def _compare(network: Any, context: int) -> np.ndarray:
     """A row for each context size: (size, loss of the network, of the process, standard error of the difference)."""
 
-    @eqx.filter_jit
+    @_brief
     def losses(network: Any, key: Any, count: Any) -> Any:
         def one(key: Any) -> Any:
             task = _task(key, count, context)
@@ -155,7 +160,7 @@ def _gaps(table: np.ndarray, full: bool) -> list[Claim]:
 
 
 def _permutation(network: Any, context: int) -> Claim:
-    task = _task(jax.random.key(7), context, context)
+    task = _task(jax.random.key(7), jnp.asarray(context), context)
     order = jax.random.permutation(jax.random.key(8), context)
     moved = task | {name: task[name][order] for name in ("x", "y", "mask")}
     off = float(jnp.max(jnp.abs(_given(network, task).logits - _given(network, moved).logits)))
@@ -165,7 +170,7 @@ def _permutation(network: Any, context: int) -> Claim:
 
 def _separate(network: Any, context: int) -> Claim:
     """A query's answer does not depend on other queries, nor on what is masked."""
-    task = _task(jax.random.key(9), 2, context)
+    task = _task(jax.random.key(9), jnp.asarray(2), context)
     other = task | {
         "query": task["query"].at[1:].set(0.9),
         "y": jnp.where(task["mask"], task["y"], 5.0),
@@ -178,8 +183,7 @@ def _separate(network: Any, context: int) -> Claim:
 
 
 def _speed(network: Any, context: int) -> Claim:
-    keys = jax.random.split(jax.random.key(3), 1000)
-    tasks = jax.vmap(lambda k: _task(k, context, context))(keys)
+    tasks = jax.jit(jax.vmap(lambda key: _task(key, context, context)))(jax.random.split(jax.random.key(3), 1000))
     forward = eqx.filter_jit(lambda n, t: jax.vmap(lambda task: n.given(task).logits)(t))
     jax.block_until_ready(forward(network, tasks))
     began = time.perf_counter()
@@ -187,6 +191,17 @@ def _speed(network: Any, context: int) -> Claim:
     ours = 1e6 * (time.perf_counter() - began) / 1000
     words = "Microseconds a data set, 1,000 at once"
     return Claim(words, f"{PAPER}, speed: a forward pass", ours, "< 5000", None, ours < 5000, timed=True)
+
+
+@_brief
+def _predicted(network: Any, task: dict[str, Any], queries: Any) -> Any:
+    """Mean and standard deviation of the answers to queries of shape (groups, QUERIES, 1), a group at a time."""
+
+    def one(query: Any) -> Any:
+        mean, cov = network.given(task | {"query": query}).mean_and_cov()
+        return mean, jnp.sqrt(jnp.diagonal(cov))
+
+    return jax.vmap(one)(queries)
 
 
 def _draw(network: Any, table: np.ndarray, context: int, path: Path) -> None:
@@ -199,19 +214,11 @@ def _draw(network: Any, table: np.ndarray, context: int, path: Path) -> None:
     left.errorbar(table[:, 0], table[:, 1], 3 * table[:, 3], marker="o", label="network")
     left.set(title="loss against the exact process", xlabel="points of context", ylabel="loss (nats)")
     left.legend()
-    task = _task(jax.random.key(20), context, context)
-    grid = jnp.linspace(0, 1, QUERIES * 16)
-    mean, low, high = [], [], []
-    for part in grid.reshape(-1, QUERIES):
-        density = _given(network, task | {"query": part[:, None]})
-        centre, cov = density.mean_and_cov()
-        spread = jnp.sqrt(jnp.diagonal(cov))
-        mean.append(centre)
-        low.append(centre - 2 * spread)
-        high.append(centre + 2 * spread)
-    x = np.asarray(grid)
-    right.fill_between(x, np.concatenate(low), np.concatenate(high), alpha=0.3, label="mean and two sds")
-    right.plot(x, np.concatenate(mean))
+    task = _task(jax.random.key(20), jnp.asarray(context), context)
+    x = np.linspace(0, 1, QUERIES * 16)
+    mean, spread = (np.ravel(a) for a in _predicted(network, task, jnp.asarray(x).reshape(-1, QUERIES, 1)))
+    right.fill_between(x, mean - 2 * spread, mean + 2 * spread, alpha=0.3, label="mean and two sds")
+    right.plot(x, mean)
     right.plot(np.asarray(task["x"][:, 0]), np.asarray(task["y"]), "ko", label="context")
     right.set(title="one data set", xlabel="x", ylabel="y")
     right.legend()

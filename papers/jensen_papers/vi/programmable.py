@@ -85,8 +85,8 @@ def _mixtures() -> list[Claim]:
     y = 1.2
     target = jn.targets.from_numpyro(_coins, y)
     first = family(_coins_guide, target, sites.Enumeration(), sites.Enumeration(), sites.Reparameterised())
-    truth = jax.jit(jax.grad(lambda p: _exact(p, y)))(first.parameters)
-    mean = sites.ScoreFunction(baseline=_exact(first.parameters, y))
+    bound, truth = jax.jit(jax.value_and_grad(lambda p: _exact(p, y)))(first.parameters)
+    mean = sites.ScoreFunction(baseline=bound)
     score, path = sites.ScoreFunction(), sites.Reparameterised()
     enumerated, measured = sites.Enumeration(), sites.MeasureValued()
     plans = {
@@ -240,10 +240,14 @@ def _numpyro_elbo() -> float:
         Trace_ELBO(num_particles=8),
     )
     found = svi.run(jax.random.key(0), STEPS, 5.0, progress_bar=False)
-    loss: Any = Trace_ELBO(num_particles=10_000).loss(
-        jax.random.key(1), found.params, _cone_model, lambda z: _mean_field(), 5.0
-    )
-    return -float(loss)
+    many = Trace_ELBO(num_particles=10_000)
+    loss = jax.jit(lambda key, parameters: many.loss(key, parameters, _cone_model, lambda z: _mean_field(), 5.0))
+    return -float(loss(jax.random.key(1), found.params))
+
+
+@partial(Compiled, small=1_000_000)
+def _draws(q: Any, keys: Any) -> Any:
+    return jax.vmap(lambda key: q.sample_and_log_prob(key)[0])(keys)
 
 
 def _draw(drawn: dict[str, Any], path: Path) -> None:
@@ -252,9 +256,7 @@ def _draw(drawn: dict[str, Any], path: Path) -> None:
 
     figure = Figure(figsize=(3 * len(drawn), 3.4), layout="constrained")
     for axes, (name, q) in zip(figure.subplots(1, len(drawn)), drawn.items(), strict=True):
-        z = np.asarray(
-            jax.vmap(lambda key, q=q: q.sample_and_log_prob(key)[0])(jax.random.split(jax.random.key(2), 500))
-        )
+        z = np.asarray(_draws(q, jax.random.split(jax.random.key(2), 500)))
         axes.add_patch(_circle())
         axes.scatter(z[:, 0], z[:, 1], s=4)
         axes.set(title=name, xlim=(-3.5, 3.5), ylim=(-3.5, 3.5), aspect="equal", xlabel="x", ylabel="y")

@@ -5,13 +5,14 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
 from jensen._numerics.lbfgs import Descent, advance, decrement, start_descent, trial
 from jensen.algorithms._starts import start_points
 from jensen.core import (
     Algorithm,
     Clock,
+    Compiled,
     InputError,
     LogDensity,
     PointPosterior,
@@ -83,5 +84,10 @@ class Mode(Algorithm):
         return ModeState(descents, ended), make_step(descents.value[best], distance[best], stop)
 
     def posterior(self, state: ModeState, draws: Any, space: Space) -> PointPosterior:
-        order = jnp.argsort(state.descents.value)
-        return PointPosterior(space, state.descents.z[order[0]], state.descents.z[order[1:]])
+        return PointPosterior(space, *_best_first(state.descents.value, state.descents.z))
+
+
+@Compiled
+def _best_first(value: Float[Array, " k"], z: Float[Array, "k d"]) -> tuple[Float[Array, " d"], Float[Array, "rest d"]]:
+    order = jnp.argsort(value)
+    return z[order[0]], z[order[1:]]

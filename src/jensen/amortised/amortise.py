@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jensen._run import drive
@@ -16,6 +17,7 @@ from jensen.amortised.encoders import Vector
 from jensen.amortised.heads import Mixture
 from jensen.amortised.simulated_kl import SimulatedKL, SimulatedPairs
 from jensen.core import (
+    Compiled,
     Density,
     DensityPosterior,
     InputError,
@@ -52,7 +54,7 @@ class Amortisation(eqx.Module):
     def posterior(self, data: Any) -> DensityPosterior:
         """The posterior of `data`, shaped as the simulator's. Raises `InputError` if they hold NaN or infinity."""
         for leaf in jax.tree.leaves(data):
-            if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating) and not bool(jnp.all(jnp.isfinite(leaf))):
+            if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating) and not bool(np.all(np.isfinite(leaf))):
                 raise InputError(
                     "data hold NaN or infinite values: an amortised posterior has not been trained on such"
                 )
@@ -99,6 +101,11 @@ class StoredPairs(eqx.Module):
         return self.z[i], jax.tree.map(lambda a: a[i], self.data)
 
 
+@Compiled
+def _simulation(key: PRNGKey, simulator: Any) -> tuple[Float[Array, " d"], Any]:
+    return simulator.simulate(key)
+
+
 @eqx.filter_jit
 def simulations(key: PRNGKey, simulator: Any, n: int) -> tuple[Float[Array, "n d"], Any]:
     """`n` pairs (z, data) of a simulator, leading axis pairs."""
@@ -126,7 +133,7 @@ def neural_posterior(key: PRNGKey, simulator: Any, encoder: Any = VECTOR, head: 
 
 def _check_finite(z: Array, data: Any) -> None:
     for name, leaf in (("z", z), *(("data", leaf) for leaf in jax.tree.leaves(data))):
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and not bool(jnp.all(jnp.isfinite(leaf))):
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.all(np.isfinite(np.asarray(leaf))):
             raise InputError(f"The simulator gives {name} that are NaN or infinite: check priors and supports")
 
 
@@ -176,7 +183,7 @@ def amortise(
     target: Any = SimulatedPairs(simulator)  # pyright: ignore[reportCallIssue]
     if budget is not None:
         target = _stored(stream(key, SEARCH), simulator, budget)
-    z, data = simulator.simulate(stream(key, SEARCH))
+    z, data = _simulation(stream(key, SEARCH), simulator)
     _check_finite(z, data)
     algorithm: Any = GradientVI(
         family=Amortised(conditional, data),

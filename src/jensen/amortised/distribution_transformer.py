@@ -1,6 +1,7 @@
 """Distribution transformers: the prior itself is an input."""
 
 import math
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -12,7 +13,8 @@ from jensen.amortised._layers import Perceptron, Standard, Transformer, perceptr
 from jensen.amortised.conditional import Conditional
 from jensen.amortised.encoders import rows
 from jensen.amortised.heads import MIN_LOG_SCALE
-from jensen.core import PRNGKey
+from jensen.core import Compiled, PRNGKey
+from jensen.core.compiled import PASSES
 from jensen.families import GaussianMixture
 
 
@@ -83,6 +85,12 @@ def component_rows(prior: GaussianMixture) -> Float[Array, "k f"]:
     return jnp.concatenate(parts, axis=1)
 
 
+@partial(Compiled, small=PASSES)
+def _features(data: Any) -> tuple[Float[Array, "sets k f"], Float[Array, "sets n g"]]:
+    components = jax.vmap(component_rows)(data["prior"])
+    return components, jax.vmap(lambda o: rows(o, components.dtype)[0])(data["observed"])
+
+
 def distribution_transformer(
     key: PRNGKey, data: Any, width: int = 32, blocks: int = 3, heads: int = 4
 ) -> DistributionTransformer:
@@ -91,9 +99,8 @@ def distribution_transformer(
     Raises `InputError` for sizes that do not fit.
     """
     keys = jax.random.split(key, 4)
-    components = jax.vmap(component_rows)(data["prior"])
+    components, observed = _features(data)
     d, f = data["prior"].means.shape[-1], components.shape[-1]
-    observed = jax.vmap(lambda o: rows(o, components.dtype)[0])(data["observed"])
     return DistributionTransformer(
         standard(components.reshape(-1, f)),
         standard(observed.reshape(-1, observed.shape[-1])),

@@ -2,15 +2,18 @@
 
 import abc
 import dataclasses
+from functools import partial
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jensen.amortised._layers import Perceptron, Standard, Transformer, perceptron, standard, transformer
-from jensen.core import InputError, PRNGKey
+from jensen.core import Compiled, InputError, PRNGKey
+from jensen.core.compiled import PASSES
 
 
 class Encoder(eqx.Module):
@@ -61,6 +64,16 @@ def flat(data: Any, dtype: Any) -> Float[Array, " n"]:
     return jnp.concatenate([jnp.ravel(leaf).astype(dtype) for leaf in jax.tree.leaves(data)])
 
 
+@partial(Compiled, small=PASSES)
+def _flat(data: Any) -> Float[Array, "sets n"]:
+    return jax.vmap(lambda d: flat(d, jnp.result_type(float)))(data)
+
+
+@partial(Compiled, small=PASSES)
+def _rows(data: Any) -> tuple[Float[Array, "sets n f"], Bool[Array, "sets n"]]:
+    return jax.vmap(lambda d: rows(d, jnp.result_type(float)))(data)
+
+
 def rows(data: Any, dtype: Any) -> tuple[Float[Array, "n f"], Bool[Array, " n"]]:
     """(features of each row, which rows are there)."""
     mask = data.get("mask") if isinstance(data, dict) else None
@@ -82,7 +95,7 @@ class Vector:
     def build(self, key: PRNGKey, data: Any) -> VectorEncoder:
         """`data`: simulated data sets, leading axis data sets."""
         key_linear, key_network = jax.random.split(key)
-        x = jax.vmap(lambda d: flat(d, jnp.result_type(float)))(data)
+        x = _flat(data)
         sizes = (x.shape[1], *[self.width] * self.depth, self.context)
         return VectorEncoder(
             standard(x), perceptron(key_linear, (x.shape[1], self.context)), perceptron(key_network, sizes)
@@ -104,8 +117,9 @@ class Set:
         if len(lengths) != 1 or () in lengths:
             raise InputError(f"A set wants arrays with a common leading axis of rows, got lengths {sorted(lengths)}")
         keys = jax.random.split(key, 3)
-        x, present = jax.vmap(lambda d: rows(d, jnp.result_type(float)))(data)
-        x = x.reshape(-1, x.shape[-1])[jnp.argsort(~present.reshape(-1), stable=True)][: max(int(present.sum()), 2)]
+        x, present = map(np.asarray, _rows(data))
+        order = np.argsort(~present.reshape(-1), stable=True)[: max(int(present.sum()), 2)]
+        x = jnp.asarray(x.reshape(-1, x.shape[-1])[order])
         return SetEncoder(
             standard(x),
             perceptron(keys[0], (x.shape[1], self.width, self.width)),

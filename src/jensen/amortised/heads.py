@@ -1,6 +1,7 @@
 """Heads: context vectors as densities."""
 
 import dataclasses
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -10,7 +11,8 @@ from jaxtyping import Array, Float
 from jensen.amortised._layers import Perceptron, perceptron
 from jensen.amortised.conditional import Head
 from jensen.amortised.contextual_flow import ContextualFlow, contextual_flow
-from jensen.core import InputError, PRNGKey
+from jensen.core import Compiled, InputError, PRNGKey
+from jensen.core.compiled import PASSES
 from jensen.families import GaussianMixture
 
 MIN_LOG_SCALE = -7.0  # of a component, in units of the prior's spread: a likelihood may not run away to a point
@@ -69,6 +71,11 @@ class FlowHead(Head):
         return self.flow.at(context)
 
 
+@partial(Compiled, small=PASSES)
+def _moments(z: Float[Array, "n d"]) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
+    return jnp.mean(z, 0), jnp.std(z, 0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Mixture:
     """Builds a `MixtureHead`: the density, its moments and draws in closed form."""
@@ -87,7 +94,8 @@ class Mixture:
         # means apart from one another, or all components would follow the same gradient
         first = jnp.zeros(size, z.dtype).at[k : k + k * d].set(jax.random.normal(key_means, (k * d,), z.dtype))
         network = eqx.tree_at(lambda n: n.biases[-1], network, first)
-        return MixtureHead(jnp.mean(z, 0), jnp.std(z, 0), network, k)
+        centre, spread = _moments(z)
+        return MixtureHead(centre, spread, network, k)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,5 +108,5 @@ class SplineFlow:
 
     def build(self, key: PRNGKey, z: Float[Array, "n d"], context: int) -> FlowHead:
         """`z`: draws of the prior, shape (n, d)."""
-        centre, spread = jnp.mean(z, 0), jnp.std(z, 0)
+        centre, spread = _moments(z)
         return FlowHead(contextual_flow(key, centre, spread, context, self.layers, self.knots, self.width))

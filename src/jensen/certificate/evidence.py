@@ -18,8 +18,8 @@ from jensen.families import (
     FullRank,
     Pushforward,
     fit_to_draws,
-    gaussian_from_cov,
 )
+from jensen.families.fitting import gaussian_of_draws
 
 MIN_SHARE = 0.2  # of the draws that the weights are worth: below, phi is too wide or of another shape
 MIN_CHAINS = 4  # for a standard error from the spread between chains
@@ -99,8 +99,7 @@ def _concentrated(key: PRNGKey, family: Any, train: Float[Array, "n d"], tempera
     if not isinstance(family, Builder):
         raise InputError(f"family must be a builder of a bijection or a density, got {type(family).__name__}")
     if isinstance(family, FullRank):
-        cov = jnp.atleast_2d(jnp.cov(train, rowvar=False))
-        q: Any = gaussian_from_cov(jnp.mean(train, 0), cov)
+        q: Any = gaussian_of_draws(train)
     else:
         q = fit_to_draws(key, family, train, steps=steps)
     if not isinstance(q, Bijective):

@@ -1,15 +1,18 @@
 """A density fitted to draws by maximum likelihood."""
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jensen.core import Compiled, Density, InputError, PRNGKey, check_key
+from jensen.core.compiled import PASSES
 from jensen.families._builders import Builder
-from jensen.families.gaussian import gaussian_from_cov
+from jensen.families.gaussian import Gaussian, gaussian_from_cov
 
 LOOKS = 20  # at the draws held out, of which the best member is kept
 BRIEF = 1000  # steps up to which few draws are not worth a program compiled with all that XLA can do
@@ -47,7 +50,7 @@ def fit_to_draws(
     """
     check_key(key)
     z = jnp.asarray(draws)
-    if z.ndim != 2 or not jnp.issubdtype(z.dtype, jnp.floating) or not bool(jnp.all(jnp.isfinite(z))):
+    if z.ndim != 2 or not jnp.issubdtype(z.dtype, jnp.floating) or not np.all(np.isfinite(np.asarray(z))):
         raise InputError(f"draws must be finite real numbers of shape (n, d), got {z.dtype} of shape {z.shape}")
     n, d = z.shape
     if n < max(10, 2 * d):
@@ -55,17 +58,30 @@ def fit_to_draws(
     if steps < LOOKS or not 0 < held_out < 1:
         raise InputError(f"steps must be at least {LOOKS} and held_out in (0, 1), got {steps} and {held_out}")
     key_order, key_build, key_fit = jax.random.split(key, 3)
-    z = jax.random.permutation(key_order, z)
+    z = _shuffled(key_order, z)
     kept = max(1, int(held_out * n))
-    q = family
-    if isinstance(family, Builder):
-        cov = jnp.atleast_2d(jnp.cov(z, rowvar=False))
-        q = family.build(key_build, gaussian_from_cov(jnp.mean(z, 0), cov))
+    q = _begun(family, key_build, z) if isinstance(family, Builder) else family
     if not isinstance(q, Density) or q.dimension != d:
         raise InputError(f"A density or builder of dimension {d} is wanted, got {type(q).__name__}")
     given = (key_fit, q, z[kept:], z[:kept], jnp.asarray(learning_rate, z.dtype), steps, batch_size)
     program = _fit.form(*given) if steps <= BRIEF else _fit.full
     return program(*given)
+
+
+@partial(Compiled, small=PASSES)
+def _shuffled(key: PRNGKey, z: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    return jax.random.permutation(key, z)
+
+
+@partial(Compiled, small=PASSES)
+def gaussian_of_draws(z: Float[Array, "n d"]) -> Gaussian:
+    """N(m, S) of the moments of draws."""
+    return gaussian_from_cov(jnp.mean(z, 0), jnp.atleast_2d(jnp.cov(z, rowvar=False)))
+
+
+@partial(Compiled, small=PASSES)
+def _begun(family: Builder, key: PRNGKey, z: Float[Array, "n d"]) -> Any:
+    return family.build(key, gaussian_of_draws(z))
 
 
 @Compiled

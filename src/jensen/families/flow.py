@@ -12,7 +12,7 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
-from jensen.core import InputError, PRNGKey
+from jensen.core import Compiled, InputError, PRNGKey
 from jensen.families._builders import Builder
 from jensen.families._conditioner import Network, autoregressive_masks, init_network
 from jensen.families._path_score import through_autoregression, through_coupling
@@ -272,7 +272,7 @@ def from_standard(d: int) -> Gaussian:
     return Gaussian(jnp.zeros(d), jnp.eye(d))
 
 
-@eqx.filter_jit
+@Compiled
 def _build(
     cls: type[Flow], key: PRNGKey, gaussian: Gaussian, layer: Coupling | Autoregressive, num_layers: int
 ) -> Flow:

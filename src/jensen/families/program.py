@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jensen.core import Density, InputError, PRNGKey, Space, Variable
+from jensen.core import Compiled, Density, InputError, PRNGKey, Space, Variable
 from jensen.families._builders import Builder
 from jensen.families._matching import Site, check_sites, read_sites
 from jensen.families.gaussian import Gaussian
@@ -142,6 +142,7 @@ class ProgramBuilder(Builder):
         return read_sites(self.guide)
 
 
+@Compiled
 def initial_parameters(guide: Model, key: PRNGKey) -> dict[str, Array]:
     """The unconstrained initial values of the `param` statements; where these are functions, `key` is for them."""
     from numpyro.distributions import biject_to, constraints

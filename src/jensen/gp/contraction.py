@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jensen._numerics.total_variation import soft_threshold, tv_prox
@@ -93,7 +94,7 @@ def tensor_regression(
     x, y = jnp.asarray(x, jnp.result_type(float)), jnp.asarray(y, jnp.result_type(float))
     if x.ndim != 4 or y.shape != (len(x),):
         raise InputError(f"x must be images (n, H, W, C) and y (n,), got {x.shape} and {y.shape}")
-    finite = bool(jnp.all(jnp.isfinite(x))) and bool(jnp.all(jnp.isfinite(y)))
+    finite = bool(np.all(np.isfinite(x))) and bool(np.all(np.isfinite(y)))
     require(finite, "x or y has a value that is NaN or infinite")
     fits = 1 <= contracted[0] <= x.shape[1] and 1 <= contracted[1] <= x.shape[2]
     require(fits, f"contracted must be between (1, 1) and the size {x.shape[1:3]} of the images, got {contracted}")

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jensen.core import InputError, PointPosterior, Scalar, Space, Target, as_scalar, real_space, require
+from jensen.core import Compiled, InputError, PointPosterior, Scalar, Space, Target, as_scalar, real_space, require
 from jensen.families import Gaussian
 from jensen.gp._linalg import jitter
 from jensen.gp.kernels.stationary import as_rows
@@ -110,17 +110,20 @@ class SquareRootCox(Target):
             )
         return PointPosterior(self.space, z)
 
+    @Compiled
     def root(self, q: Gaussian, x: Any) -> tuple[Float[Array, " p"], Float[Array, " p"]]:
         """Mean and standard deviation of h at x for z ~ q."""
         phi = self.features(x)
         return phi @ q.mean, jnp.sqrt(jnp.sum((phi @ q.scale_tril) ** 2, 1))
 
+    @Compiled
     def intensity(self, q: Gaussian, x: Any) -> tuple[Float[Array, " p"], Float[Array, " p"]]:
         """Mean and standard deviation of exposure * h(x)^2 for z ~ q, in events a unit of volume."""
         mean, sd = self.root(q, x)
         spread = jnp.sqrt(4 * mean**2 * sd**2 + 2 * sd**4)
         return self.exposure * (mean**2 + sd**2), self.exposure * spread
 
+    @Compiled
     def band(self, q: Gaussian, x: Any, quantile: float = 1.6449) -> tuple[Float[Array, " p"], Float[Array, " p"]]:
         """Lower and upper intensity at x: exposure * (|mean| -+ quantile sd)^2 of h, not below zero."""
         mean, sd = self.root(q, x)
@@ -128,6 +131,7 @@ class SquareRootCox(Target):
         return self.exposure * low**2, self.exposure * (jnp.abs(mean) + quantile * sd) ** 2
 
 
+@Compiled
 def laplace_log_evidence(target: Target, q: Gaussian) -> Float[Array, ""]:
     """log p(z*) + d/2 log 2 pi + 1/2 log det cov: Laplace's approximation to the log normaliser, from its q."""
     log_det = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(q.scale_tril))))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jensen.core import InputError, PRNGKey, Scalar, Space, Target, as_scalar, real_space, require
+from jensen.core import Compiled, InputError, PRNGKey, Scalar, Space, Target, as_scalar, real_space, require
 from jensen.gp._linalg import cholesky, solve_lower
 from jensen.gp.infinite_width import Activation, ReLU, gram_of_gram
 from jensen.gp.kernels.stationary import as_rows
@@ -67,6 +67,7 @@ class KernelMachine(Target):
         """The NNGP, and a little noise, so that several starts differ."""
         return 0.01 * jax.random.normal(key, (self.space.dimension,), self.x.dtype)
 
+    @Compiled
     def grams(self, z: Float[Array, " z"]) -> Float[Array, "l m m"]:
         """G_1..G_L at z."""
         return jnp.stack(self._layers(z)[1])
@@ -267,8 +268,8 @@ def _checked(x: Any, y: Any, nu: Any, noise: Any, weight_variance: Any) -> tuple
     if any(isinstance(v, jax.core.Tracer) for v in (x, y, nu, noise, weight_variance)):
         return x, y, nu
     for name, value in (("x", x), ("y", y)):
-        require(bool(jnp.all(jnp.isfinite(value))), f"{name} has a value that is NaN or infinite", InputError)
-    require(bool(jnp.all(nu > 0)), f"nu must be positive, got {np.asarray(nu)}", InputError)
+        require(bool(np.all(np.isfinite(value))), f"{name} has a value that is NaN or infinite", InputError)
+    require(bool(np.all(np.asarray(nu) > 0)), f"nu must be positive, got {np.asarray(nu)}", InputError)
     require(float(noise) >= 0, f"noise must be 0 or more, got {float(noise):g}", InputError)
     require(float(weight_variance) > 0, f"weight_variance must be positive, got {float(weight_variance):g}", InputError)
     return x, y, nu

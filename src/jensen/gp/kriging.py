@@ -156,7 +156,7 @@ def _check_data(kernel: Polyharmonic, x: Any, y: Any) -> tuple[Array, Array]:
     if x.ndim != 2 or y.shape != (len(x),):
         raise InputError(f"x must have shape (n, d) and y (n,), got {x.shape} and {y.shape}")
     for name, value in (("x", x), ("y", y)):
-        require(bool(jnp.all(jnp.isfinite(value))), f"{name} has a value that is NaN or infinite")
+        require(bool(np.all(np.isfinite(value))), f"{name} has a value that is NaN or infinite")
     m = math.comb(x.shape[1] + kernel.order - 1, kernel.order - 1)
     words = f"the {m} polynomials of degree below {kernel.order}"
     require(len(x) > m, f"{len(x)} rows cannot tell {words} from the rest: give at least {m + 1} rows")

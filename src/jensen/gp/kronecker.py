@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jensen.core import InputError, require
@@ -120,7 +121,7 @@ def kronecker_regression(kernels: Sequence[Any], axes: Sequence[Any], y: Any) ->
     shape = tuple(len(x) for x in axes)
     if y.shape != shape:
         raise InputError(f"y must be a grid of shape {shape}, as the axes are, got {y.shape}")
-    require(bool(jnp.all(jnp.isfinite(y))), "y has a value that is NaN or infinite: every grid point must be observed")
+    require(bool(np.all(np.isfinite(y))), "y has a value that is NaN or infinite: every grid point must be observed")
     pairs = [jnp.linalg.eigh(k(as_rows(x), as_rows(x))) for k, x in zip(kernels, axes, strict=True)]
     eigenvalues = functools.reduce(jnp.multiply.outer, [jnp.maximum(e, 0.0) for e, _ in pairs])
     vectors = tuple(v for _, v in pairs)

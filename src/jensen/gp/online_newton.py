@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jensen.core import Compiled, InputError, PRNGKey, Scalar, require, scalar_field
@@ -88,7 +89,7 @@ class KernelOnlineNewton(eqx.Module):
         x, y = as_rows(jnp.asarray(x, jnp.result_type(float))), jnp.asarray(y, jnp.result_type(float))
         if x.ndim != 2 or y.shape != (len(x),):
             raise InputError(f"x must have shape (T, d) and y (T,), got {x.shape} and {y.shape}")
-        finite = bool(jnp.all(jnp.isfinite(x))) and bool(jnp.all(jnp.isfinite(y)))
+        finite = bool(np.all(np.isfinite(x))) and bool(np.all(np.isfinite(y)))
         require(finite, "x or y has a value that is NaN or infinite")
         return _rounds(self, key, self.kernel(x, x), y)
 

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Complex, Float
 from tinygp.kernels import Kernel
 
@@ -155,6 +156,6 @@ def solution_model(equation: LinearPDE, points: Any, y: Any) -> SolutionModel:
         raise InputError(
             f"points must be rows (x, t), shape (n, p + 1) with p >= 1, and y (n,), got {points.shape} and {y.shape}"
         )
-    finite = bool(jnp.all(jnp.isfinite(points))) and bool(jnp.all(jnp.isfinite(y)))
+    finite = bool(np.all(np.isfinite(points))) and bool(np.all(np.isfinite(y)))
     require(finite, "points or y has a value that is NaN or infinite")
     return SolutionModel(equation, points, y)

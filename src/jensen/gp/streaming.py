@@ -76,7 +76,7 @@ class StreamingGP(eqx.Module):
         inputs = as_rows(np.asarray(x, float))
         width = self.z.shape[1]
         require(inputs.shape[1] == width, f"Inputs have {inputs.shape[1]} columns, the inducing inputs {width}")
-        require(bool(jnp.all(jnp.isfinite(inputs))), "Inputs must be finite: there is a NaN or an infinity among them")
+        require(bool(np.all(np.isfinite(inputs))), "Inputs must be finite: there is a NaN or an infinity among them")
         outputs = self.likelihood.check(np.asarray(y))
         if len(outputs) != len(inputs):
             raise InputError(

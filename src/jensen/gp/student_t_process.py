@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jensen.core import InputError, Scalar, require, scalar_field
@@ -107,13 +108,13 @@ def check_data(x: Any, y: Any, x_new: Any) -> tuple[Array, Array, Array]:
     wide = x_new.ndim == 2 and x_new.shape[1] == x.shape[1]
     require(wide, f"New inputs must have {x.shape[1]} columns as those of the data have, got shape {x_new.shape}")
     for name, value in (("x", x), ("y", y), ("x_new", x_new)):
-        finite = bool(jnp.all(jnp.isfinite(value)))
+        finite = bool(np.all(np.isfinite(value)))
         require(finite, f"{name} has a value that is NaN or infinite: leave such rows out", InputError)
     return x, y, x_new
 
 
 def _check_factor(kernel: Any, x: Array, tril: Array) -> None:
-    if not bool(jnp.all(jnp.isfinite(tril))):
+    if not bool(np.all(np.isfinite(tril))):
         raise explain(kernel, x)
 
 

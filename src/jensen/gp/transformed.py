@@ -99,6 +99,14 @@ class TransformedGP(eqx.Module):
         return scale * jnp.sum(picked @ weights) - self.divergence() + prior
 
 
+@Compiled  # drawn eagerly, each array of weights would be several programs
+def _network(key: PRNGKey, size: int, out: int, width: int) -> eqx.nn.MLP:
+    network = eqx.nn.MLP(size, out, width, 1, key=key, activation=jnp.tanh)
+    last = network.layers[-1]
+    small = jax.tree.map(lambda a: 0.1 * a, (last.weight, last.bias))
+    return eqx.tree_at(lambda n: (n.layers[-1].weight, n.layers[-1].bias), network, small)
+
+
 def transformed_gp(
     key: PRNGKey, kernel: Any, z: Any, num_classes: int, width: int = 32, weight_scale: float = 1.0
 ) -> TransformedGP:
@@ -110,9 +118,6 @@ def transformed_gp(
     z = as_rows(as_real(z))
     require(num_classes >= 2, f"Two classes or more are wanted, got {num_classes}")
     require(width >= 1, f"The width must be 1 or more, got {width}")
-    network = eqx.nn.MLP(z.shape[1], 4 * num_classes, width, 1, key=key, activation=jnp.tanh)
-    last = network.layers[-1]
-    small = jax.tree.map(lambda a: 0.1 * a, (last.weight, last.bias))
-    network = eqx.tree_at(lambda n: (n.layers[-1].weight, n.layers[-1].bias), network, small)
+    network = _network(key, z.shape[1], 4 * int(num_classes), int(width))
     m = z.shape[0]
     return TransformedGP(kernel, z, jnp.zeros(m), jnp.zeros((m, m)), network=network, weight_scale=weight_scale)

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jensen.core import Density, Estimate, InputError, LogDensity, Objective, PRNGKey
@@ -83,7 +84,7 @@ def check_draws(objective: Any) -> None:
     draws, name = objective.draws, type(objective).__name__
     if draws.ndim != 2 or 0 in draws.shape or not jnp.issubdtype(draws.dtype, jnp.floating):
         raise InputError(f"draws of {name} must be real numbers of shape (n, d), got {draws.dtype} {draws.shape}")
-    if not isinstance(draws, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(draws))):
+    if not isinstance(draws, jax.core.Tracer) and not bool(np.all(np.isfinite(draws))):
         raise InputError(f"draws of {name} hold NaN or infinite values")
     if objective.batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {objective.batch_size}")

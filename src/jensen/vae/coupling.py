@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jensen.core import InputError, PRNGKey, Scalar, as_scalar, check_key
@@ -47,7 +48,7 @@ def couple(cost: Float[Array, "n m"], epsilon: Any = 1.0, tolerance: float = 1e-
 
 
 def _check(cost: Any, epsilon: Any) -> None:
-    if cost.ndim != 2 or 0 in cost.shape or not bool(jnp.all(jnp.isfinite(cost))):
+    if cost.ndim != 2 or 0 in cost.shape or not bool(np.all(np.isfinite(cost))):
         raise InputError(f"Costs must be finite, of shape (rows, bank), got {cost.shape}")
     if not float(epsilon) > 0:
         raise InputError(f"epsilon must be positive, got {float(epsilon):g}")

@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jensen.core import InputError, PRNGKey, check_key
@@ -32,7 +33,7 @@ def impute(
     check_key(key)
     if X.shape != missing.shape or sweeps < 1:
         raise InputError(f"X {X.shape} and missing {missing.shape} must agree, and sweeps be at least 1, got {sweeps}")
-    if not bool(jnp.all(jnp.isfinite(X))):
+    if not bool(np.all(np.isfinite(X))):
         raise InputError("X has values that are not finite: put column means in missing places, and mark them")
     return _chain(key, model, conditional, X, missing, sweeps)
 

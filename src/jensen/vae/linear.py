@@ -1,6 +1,7 @@
 """The linear variational autoencoder, whose optimum is known: probabilistic principal components."""
 
 import math
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -12,7 +13,8 @@ from jaxtyping import Array, Float
 from jensen._run import drive
 from jensen.algorithms import Mode
 from jensen.amortised import Encoded
-from jensen.core import InputError, PointPosterior, PRNGKey
+from jensen.core import Compiled, InputError, PointPosterior, PRNGKey
+from jensen.core.compiled import PASSES
 from jensen.targets import from_log_density
 from jensen.vae.heads import FullRank, MeanField
 from jensen.vae.likelihoods import Gaussian
@@ -68,6 +70,13 @@ def linear_vae(
 
     The covariance of q(z | x) does not depend on x, as that of the exact posterior.
     """
+    return _linear_vae(key, int(columns), int(k), bool(full_rank), jnp.asarray(math.log(scale), float))
+
+
+@Compiled
+def _linear_vae(
+    key: PRNGKey, columns: int, k: int, full_rank: bool, log_scale: Float[Array, ""]
+) -> tuple[LatentModel, Encoded]:
     key_decoder, key_encoder = jax.random.split(key)
     real = jnp.result_type(float)
     weight = jax.random.normal(key_decoder, (columns, k), real) / math.sqrt(columns)
@@ -77,7 +86,7 @@ def linear_vae(
         jnp.zeros(k, real),
         jnp.zeros(head.context - k, real),
     )
-    likelihood = Gaussian(jnp.asarray(math.log(scale), real))
+    likelihood = Gaussian(log_scale)
     model = LatentModel(StandardNormal(k), LinearDecoder(weight, jnp.zeros(columns, real)), likelihood)
     return model, Encoded(encoder, head)
 
@@ -87,6 +96,9 @@ def closed_bound(model: Any, conditional: Any, X: Array, weight: Any = 1.0) -> F
     objective, key = ClosedGaussianElbo(weight=weight), jax.random.key(0)
     losses = jax.vmap(lambda x: objective.loss(key, conditional.given(x), row_target(model, x)).value)(X)
     return -jnp.mean(losses)
+
+
+_closed_bound = Compiled(closed_bound, small=PASSES)
 
 
 def fit_linear(
@@ -102,7 +114,7 @@ def fit_linear(
     arrays, plain = eqx.partition(rest, eqx.is_array)
     made = maximised(_Bound(plain), example, arrays, jnp.asarray(X), jnp.asarray(weight, float), steps=steps)
     model, conditional = eqx.combine(made, rest)
-    return model, conditional, float(closed_bound(model, conditional, jnp.asarray(X), weight))
+    return model, conditional, float(_closed_bound(model, conditional, jnp.asarray(X), jnp.asarray(weight, float)))
 
 
 def maximised(fn: Any, example: Any, *arrays: Any, steps: int = 3000) -> Any:
@@ -118,7 +130,12 @@ def maximised(fn: Any, example: Any, *arrays: Any, steps: int = 3000) -> Any:
         progress=False,
     )
     found: Any = outcome.posterior
-    return target.layout.tree(target.space.split(found.z))
+    return _tree_of(target.space, target.layout, found.z)
+
+
+@partial(Compiled, small=PASSES)
+def _tree_of(space: Any, layout: Any, z: Float[Array, " d"]) -> Any:
+    return layout.tree(space.split(z))
 
 
 class _Bound(eqx.Module):

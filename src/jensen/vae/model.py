@@ -1,5 +1,6 @@
 """A latent variable model of rows, and rows seen through it as a target."""
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -7,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jensen.core import Density, InputError, PRNGKey, Space, Target, Variable, real_space
+from jensen.core import Compiled, Density, InputError, PRNGKey, Space, Target, Variable, real_space
+from jensen.core.compiled import PASSES
 from jensen.vae.likelihoods import Likelihood
 from jensen.vae.networks import Decoder
 
@@ -86,14 +88,13 @@ class LatentRows(Target):
     @property
     def theta(self) -> Float[Array, " d"]:
         """The model's trainable numbers as they are."""
-        return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(self.model.partition()[0])])
+        return _joined(jax.tree.leaves(self.model.partition()[0]))
 
     def at(self, z: Float[Array, " d"]) -> Any:
         """The model with these trainable numbers."""
         trainable, rest = self.model.partition()
         leaves, tree = jax.tree.flatten(trainable)
-        parts = self.space.split(z).values()
-        made = [part.astype(leaf.dtype) for part, leaf in zip(parts, leaves, strict=True)]
+        made = _divided(self.space, z, tuple(leaf.dtype for leaf in leaves))
         return eqx.combine(jax.tree.unflatten(tree, made), rest)
 
     def log_prior(self, z: Float[Array, " d"]) -> Float[Array, ""]:
@@ -119,6 +120,17 @@ class LatentRows(Target):
         if not self.dynamic:
             return self
         return eqx.tree_at(lambda t: t.data, self, jax.random.bernoulli(key, self.data).astype(self.data.dtype))
+
+
+# eagerly, each array would be two programs
+@partial(Compiled, small=PASSES)
+def _joined(leaves: list[Array]) -> Float[Array, " d"]:
+    return jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
+
+
+@partial(Compiled, small=PASSES)
+def _divided(space: Space, z: Float[Array, " d"], dtypes: tuple[Any, ...]) -> list[Array]:
+    return [part.astype(dtype) for part, dtype in zip(space.split(z).values(), dtypes, strict=True)]
 
 
 def latent_rows(model: Any, X: Float[Array, "rows n"], dynamic: bool = False) -> LatentRows:

@@ -2,6 +2,7 @@
 
 import abc
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jensen.amortised import Encoder
-from jensen.core import InputError, PRNGKey
+from jensen.core import Compiled, InputError, PRNGKey
 
 
 def gelu(x: Array) -> Array:
@@ -107,10 +108,15 @@ class ConvolutionalDecoder(Decoder):
 
 def perceptron(key: PRNGKey, size: int, hidden: tuple[int, ...], out: int) -> eqx.nn.MLP | eqx.nn.Linear:
     """Layers of equal width; none at all make a linear map. Raises `InputError` for widths that differ."""
+    if hidden and (len(set(hidden)) != 1 or hidden[0] < 1):
+        raise InputError(f"hidden layers must be of one positive width, got {hidden}")
+    return _perceptron(key, int(size), _ints(hidden), int(out))
+
+
+@Compiled  # drawn eagerly, each array of weights would be several programs
+def _perceptron(key: PRNGKey, size: int, hidden: tuple[int, ...], out: int) -> eqx.nn.MLP | eqx.nn.Linear:
     if not hidden:
         return eqx.nn.Linear(size, out, key=key)
-    if len(set(hidden)) != 1 or hidden[0] < 1:
-        raise InputError(f"hidden layers must be of one positive width, got {hidden}")
     return eqx.nn.MLP(size, out, hidden[0], len(hidden), activation=gelu, key=key)
 
 
@@ -147,6 +153,18 @@ def convolutional_encoder(
 ) -> ConvolutionalEncoder:
     """An encoder of images by a layer for each number of `channels`. Raises `InputError` for sizes that do not fit."""
     check_image(shape, len(channels))
+    return _convolutional_encoder(key, _ints(shape), centre, spread, _ints(channels), int(out))
+
+
+@Compiled
+def _convolutional_encoder(
+    key: PRNGKey,
+    shape: tuple[int, int, int],
+    centre: Float[Array, " n"],
+    spread: Float[Array, " n"],
+    channels: tuple[int, ...],
+    out: int,
+) -> ConvolutionalEncoder:
     keys = jax.random.split(key, len(channels) + 1)
     sizes = (shape[2], *channels)
     layers = tuple(
@@ -162,6 +180,18 @@ def convolutional_decoder(
 ) -> ConvolutionalDecoder:
     """The decoder that mirrors an encoder with these `channels`."""
     check_image(shape, len(channels))
+    return _convolutional_decoder(key, int(latent), _ints(shape), _ints(channels), start)
+
+
+def _ints(sizes: Any) -> Any:
+    """Sizes that are NumPy's would be arrays to the program."""
+    return tuple(map(int, sizes))
+
+
+@Compiled
+def _convolutional_decoder(
+    key: PRNGKey, latent: int, shape: tuple[int, int, int], channels: tuple[int, ...], start: Float[Array, "n p"]
+) -> ConvolutionalDecoder:
     keys = jax.random.split(key, len(channels) + 1)
     sizes = (*channels[::-1], shape[2] * start.shape[1])
     layers = tuple(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jensen.core import require
+from jensen.core import Compiled, require
 from jensen.gp._linalg import cholesky, solve_lower
 from jensen.gp.kernels._fields import as_real
 from jensen.gp.kernels.stationary import as_rows
@@ -85,13 +85,9 @@ class SphericalHarmonics(Features):
         counts = harmonic_counts(dimension, degree)
         require(num_inputs >= 1 and degree >= 0, f"One input and degree 0 or more, got {num_inputs} and {degree}")
         require(sum(counts) <= 5000, f"Degree {degree} in {num_inputs} inputs has {sum(counts)} harmonics: take fewer")
-        rng, roots, centres = np.random.default_rng(0), [], []
-        for n, count in enumerate(counts):
-            points = _spread(rng, count, dimension)
-            at = jnp.zeros(n + 1).at[n].set(1.0)
-            roots.append(cholesky(zonal_series(at, dimension, jnp.clip(points @ points.T, -1.0, 1.0))))
-            centres.append(points)
-        self.roots, self.centres = tuple(roots), tuple(centres)
+        rng = np.random.default_rng(0)
+        self.centres = tuple(_spread(rng, count, dimension) for count in counts)
+        self.roots = _roots(self.centres)
 
     def covariance(self, kernel: Any) -> Float[Array, "m m"]:
         return jnp.eye(sum(root.shape[0] for root in self.roots))
@@ -106,6 +102,16 @@ class SphericalHarmonics(Features):
             # the derivative of a root is infinite at 0, where a degree the kernel lacks has its eigenvalue
             parts.append(jnp.sqrt(jnp.maximum(spectrum[n], jnp.finfo(v.dtype).tiny)) * own)
         return length * jnp.concatenate(parts)
+
+
+@Compiled  # one program, not several a degree
+def _roots(centres: tuple[Float[Array, "_ d"], ...]) -> tuple[Float[Array, "_ _"], ...]:
+    """Factors of the harmonics' covariances at these directions, degree by degree."""
+    roots = []
+    for n, points in enumerate(centres):
+        at = jnp.zeros(n + 1, points.dtype).at[n].set(1.0)
+        roots.append(cholesky(zonal_series(at, points.shape[1], jnp.clip(points @ points.T, -1.0, 1.0))))
+    return tuple(roots)
 
 
 def _spread(rng: np.random.Generator, count: int, dimension: int) -> Float[Array, "m d"]:

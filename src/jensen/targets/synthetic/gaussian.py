@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
@@ -60,7 +61,7 @@ def gaussian_target(mean: Any, cov: Any, log_evidence: float = 0.0) -> GaussianT
         f"mean must have shape (d,) and cov (d, d), got {mean.shape} and {cov.shape}",
     )
     tril = jnp.linalg.cholesky(cov)
-    if not bool(jnp.all(jnp.isfinite(tril))):
+    if not bool(np.all(np.isfinite(tril))):
         raise InputError("cov is not positive definite: give a symmetric matrix with positive eigenvalues")
     return GaussianTarget(mean, tril, log_evidence)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
@@ -79,7 +80,7 @@ def gaussian_mixture_target(weights: Any, means: Any, covs: Any, log_evidence: f
         f"weights (k,), means (k, d) and covs (k, d, d) are wanted, got {weights.shape}, {means.shape}, {covs.shape}",
     )
     trils = jnp.linalg.cholesky(covs)
-    if not bool(jnp.all(weights > 0)) or not bool(jnp.all(jnp.isfinite(trils))):
+    if not bool(jnp.all(weights > 0)) or not bool(np.all(np.isfinite(trils))):
         raise InputError("weights must be positive and covs positive definite")
     log_weights = jnp.log(weights / jnp.sum(weights))
     return GaussianMixtureTarget(log_weights, means, trils, log_evidence)

@@ -94,7 +94,7 @@ def _unconstrain(variable: Variable, value: Array) -> tuple[Array, Array]:
         term = jnp.sum(variable.support.bijection().log_abs_det_jacobian(u, value))
     if variable.support.discrete and not bool(jnp.all(variable.support.holds(value))):
         raise InputError(f"The value of {variable.name!r} does not lie in its support {describe(variable.support)}")
-    if not bool(jnp.all(jnp.isfinite(u))):
+    if not bool(np.all(np.isfinite(u))):
         raise InputError(
             f"The value of {variable.name!r} is not finite, or not inside its support {variable.support.kind}"
         )
