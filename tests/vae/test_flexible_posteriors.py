@@ -111,7 +111,7 @@ def linear():
     return model, jnp.asarray(X), float(exact.mean())
 
 
-def fitted_gap(make, linear, steps=3000):
+def fitted_gap(make, linear, steps=1500):
     """(exact evidence less the bound, its standard error) of a q trained alone."""
     model, X, exact = linear
     head = make(jax.random.key(0), 2)

@@ -17,7 +17,7 @@ from jensen.gradient_estimators import Reparameterisation, StickingTheLanding
 from jensen.vae.heads import SizedHead, check_size
 from jensen.vae.networks import perceptron
 
-PAIRS = 256  # of antithetic draws that moments are computed from
+PAIRS, ROUNDS = 256, 16  # of antithetic draws that moments are computed from, and how many goes make them
 LAYERS, KNOTS, WIDTH, FEATURES, MIXED = 4, 8, 32, 16, 16
 BEGUN = 0.1  # times usual weights of the last layer of an implicit posterior
 
@@ -33,9 +33,16 @@ class ByDraws(eqx.Module):
 
     def mean_and_cov(self) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
         """Of 256 pairs of draws: a mean's standard error is at most s / 22, and a variance's about s^2 / 11."""
-        z = self.antithetic(jax.random.key(0), PAIRS)
-        mean = jnp.mean(z, 0)
-        return mean, (z - mean).T @ (z - mean) / z.shape[0]
+
+        # some draws at a time: all of them for all rows of a data set would not fit into memory
+        def more(carry: Any, key: PRNGKey) -> tuple[Any, None]:
+            off = self.antithetic(key, PAIRS // ROUNDS) - self.mean
+            return (carry[0] + jnp.sum(off, 0), carry[1] + off.T @ off), None
+
+        begin = jnp.zeros_like(self.mean), jnp.zeros((self.mean.shape[0],) * 2, self.mean.dtype)
+        sums, squares = jax.lax.scan(more, begin, jax.random.split(jax.random.key(0), ROUNDS))[0]
+        shift = sums / (2 * PAIRS)
+        return self.mean + shift, squares / (2 * PAIRS) - jnp.outer(shift, shift)
 
 
 class MovedFlow(ByDraws, Reparameterised):
