@@ -12,7 +12,7 @@ import jensen as jn
 from jensen._run.chunk import _realised, begin, one_step
 from jensen._run.devices import devices_of
 from jensen._run.spread import exact, laid, whole
-from jensen.core import Clock, PointPosterior
+from jensen.core import Clock, PointPosterior, Streams
 from jensen_bench._collectives import Collective, collectives
 
 ROWS, WIDTH, DRAWS, BATCH = 4099, 32, 16, 256
@@ -148,8 +148,10 @@ def prepared(thing: Thing, mesh: Any) -> tuple[Any, tuple[Any, ...], Any]:
     devices = devices_of(mesh, thing.algorithm, thing.target)
     with devices.use():
         target, key, algorithm = devices.target(thing.target), devices.same(jax.random.key(0)), thing.algorithm
-        algorithm = devices.same(algorithm)
-        state, _, _ = begin(algorithm, target, key, devices.same(thing.start))
+        algorithm, model = devices.same(algorithm), devices.beginning(thing.target)
+        state, _, _ = begin(algorithm, model, key, devices.same(thing.start))
+        if isinstance(target, Streams):
+            target = devices.fed(target.feed(jax.random.key(0), 3, 4, 1))
         clock = Clock(*devices.same((jnp.asarray(3, jnp.int32), jnp.asarray(30, jnp.int32))))
         arguments = (algorithm, target, state, key, clock)
         program = step.lower(*arguments).compile()

@@ -17,7 +17,7 @@ HASTE = (
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 )
 PAIR = ("gradient", "batch and match", "particles", "chains", "sparse process", "autoencoder")
-SINGLE = (*PAIR, "minibatches", "full rank", "low rank", "restarts")
+SINGLE = (*PAIR, "minibatches", "full rank", "low rank", "restarts", "streamed")
 
 
 def started(mode, folder, *rest, devices=1):
@@ -40,7 +40,7 @@ def two(mode, folder):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    return [started(mode, folder, port, rank) for rank in (0, 1)]
+    return [started(mode, folder, port, rank, devices=2) for rank in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,7 @@ def test_rows_factors_and_chains_lie_in_equal_parts(forced):
 def test_a_step_sends_what_the_cost_model_says(forced):
     """Values and gradients of 8 draws of 8 unknowns; M^2 + M + 1 numbers and 24 rows of 3, nothing of M x B."""
     assert forced["sent"]["gradient"] == [["all-reduce", 8 * (8 * 8 + 8)]]
+    assert forced["sent"]["streamed"] == forced["sent"]["gradient"]  # 203 rows read beforehand: shared out all the same
     assert sorted(forced["sent"]["sparse process"]) == [["all-reduce", 8 * 24 * 3], ["all-reduce", 8 * (64 + 8 + 1)]]
 
 
@@ -113,6 +114,10 @@ def test_two_processes_give_the_answer_of_one_device_and_the_same_to_each(pair, 
         assert found[name]["difference"] < TOLERANCE
         assert found[name]["ordinary"]
     assert pair[0][name]["digest"] == pair[1][name]["digest"]
+
+
+def test_the_batches_of_processes_are_filled_up_to_what_their_devices_share_equally(pair):
+    assert [found["rows of a process"] for found in pair] == [104, 104]  # of 103 and 100
 
 
 def test_of_two_processes_the_first_alone_writes(pair, folder):

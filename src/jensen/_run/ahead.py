@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jensen._run.chunk import begin, first, program
-from jensen.core import Algorithm, Posterior, PRNGKey
+from jensen.core import Algorithm, Posterior, PRNGKey, Streams
 
 DEFAULT_CHUNK = 100
 
@@ -18,8 +18,11 @@ def prepare(
 ) -> Any:
     """Trace the two programs of a run here, and have them compiled by other threads meanwhile.
 
-    Returns the form of the first state, zeros in place of its values; None if they were prepared before.
+    Returns the form of the first state, zeros in place of its values; None if they were prepared before, or if rows are
+    read while the run goes on: its programs are of the batches that it will be fed.
     """
+    if isinstance(target, Streams):
+        return None
     if not begin.form(algorithm, target, key, start).ahead(algorithm, target, key, start):
         return None
     shapes, _, _ = eqx.filter_eval_shape(first, algorithm, target, key, start)

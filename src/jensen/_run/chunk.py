@@ -116,7 +116,7 @@ def program(algorithm: Algorithm, target: Any) -> Form:
 
 def _realised(target: Any, batches: PRNGKey, t: Int[Array, ""]) -> Target:
     if isinstance(target, Fed):
-        return target.fed_at(batches, t)
+        return rows_spread(target.fed_at(batches, t), target.weights.shape[1])
     if not isinstance(target, Noisy):
         return target
     in_order = isinstance(target, NoisyInOrder)

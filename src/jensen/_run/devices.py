@@ -53,8 +53,12 @@ class OneDevice:
         return contextlib.nullcontext()
 
     def target(self, target: Any) -> Any:
-        """A target as the compiled loop takes it."""
+        """A target as the loop takes it; one whose rows are read stays as it is, and `fed` takes what it feeds."""
         return target
+
+    def beginning(self, target: Any) -> Any:
+        """What the first state is made from, as the compiled programs take it."""
+        return target.first if isinstance(target, Streams) else target
 
     def fed(self, target: Any) -> Any:
         """A target with the batches of some steps."""
@@ -113,13 +117,21 @@ class Devices:
                 "start all of them again; with checkpoint= they go on from the last one"
             ) from error
 
-    def target(self, target: Any) -> Spread:
+    def target(self, target: Any) -> Any:
+        if isinstance(target, Streams):
+            return target
         if id(target) not in self._targets:  # kept with its key, so that the id stays its own
             self._targets = {id(target): (target, spread_target(target, self.size(DATA), self._put))}
         return self._targets[id(target)][1]
 
+    def beginning(self, target: Any) -> Any:
+        return self.same(target.first) if isinstance(target, Streams) else self.target(target)
+
     def fed(self, target: Any) -> Any:
-        """A target with the batches of some steps: each process has all their rows, or its own part of them."""
+        """A target with the batches of some steps: each process has all their rows, or its own part of them.
+
+        Rows that the devices cannot share equally lie whole on each, which computes its part of them all the same.
+        """
         size, rows = self.size(DATA), target.weights.shape[1] * target.processes
         spec = PartitionSpec(None, DATA) if size > 1 and rows % size == 0 else PartitionSpec()
 
@@ -226,12 +238,8 @@ def devices_of(mesh: Any, algorithm: Any, target: Any) -> Any:
     _check_axes(mesh.axis_names)
     devices = Devices(mesh)
     _check_processes(devices)
-    if (
-        isinstance(target, Streams)
-        and target.processes > 1
-        and not (devices.several and devices.size(DATA) % jax.process_count() == 0)
-    ):
-        raise InputError("Processes that read rows of their own share them: take a mesh with an axis 'data' over all")
+    if isinstance(target, Streams) and target.processes > 1:
+        _check_shares(devices, target)
     _check_fit(devices, algorithm, inner, lanes)
     return devices
 
@@ -252,6 +260,17 @@ def _check_processes(devices: Devices) -> None:
         )
     if jax.process_index() not in members:
         raise InputError("The mesh holds none of this process's devices: make it of jax.devices()")
+
+
+def _check_shares(devices: Devices, target: Any) -> None:
+    size = devices.size(DATA)
+    if not (devices.several and size % jax.process_count() == 0):
+        raise InputError("Processes that read rows of their own share them: take a mesh with an axis 'data' over all")
+    if target.step_rows % size:  # each process would take its own part for the whole
+        raise InputError(
+            f"A step has {target.step_rows} rows, which the {size} devices of the axis 'data' cannot share equally: "
+            "make the mesh of all devices of each process"
+        )
 
 
 def _check_fit(devices: Devices, algorithm: Any, target: Any, lanes: int) -> None:

@@ -26,7 +26,6 @@ from jensen.core import (
     PRNGKey,
     StopCode,
     StorageError,
-    Streams,
     beginning,
     check_needs,
 )
@@ -61,20 +60,19 @@ def drive(
             f"start has {start.space.dimension} unconstrained coordinates, the target has {exact.space.dimension}: "
             "start from a posterior of the same model"
         )
-    streams = isinstance(target, Streams)
     devices = devices_of(mesh, algorithm, target)
     listening = listener(progress if devices.writes else False)
     devices.agree(key, algorithm, target, start, total)
-    placed, placed_key = target if streams else devices.target(target), devices.same(key)
-    if isinstance(devices, OneDevice) and not streams:  # the programs of a mesh, and of fed rows, are others
+    placed, placed_key = devices.target(target), devices.same(key)
+    if isinstance(devices, OneDevice):  # the programs of a mesh are others
         prepare(algorithm, target, key, start, chunk)
     which = {} if checkpoint is None else identity(algorithm, target, key, steps=total, plateau=plateau, start=start)
     opened = contextlib.nullcontext() if checkpoint is None else Checkpoints(Path(checkpoint), which, devices.writes)
     with one_thread(width_of(target)), opened as store, watched() as watch:
         saved = from_first(devices, store.load) if store else None
         with devices.use():
-            model = devices.same(exact) if streams else placed
-            state, found, point = begin(devices.same(algorithm), model, placed_key, devices.same(start))
+            model, algorithm_there = devices.beginning(target), devices.same(algorithm)
+            state, found, point = begin(algorithm_there, model, placed_key, devices.same(start))
         if not bool(found):
             raise _nowhere(exact, devices.local(point))
         work = Work(algorithm, state, total, devices)
@@ -117,8 +115,7 @@ def drive(
             raise
         finally:
             teller.close()
-            if streams:
-                target.rest()
+            work.rest(target)
     return work.outcome(exact.space, began)
 
 

@@ -41,10 +41,10 @@ class Work:
 
     def chunk(self, target: Any, key: PRNGKey, size: int) -> None:
         """Advance to the next multiple of `size` or of the window, record, and guard."""
-        if isinstance(target, Streams):
-            size = min(size, target.feed_length)
+        streams = isinstance(target, Streams)
+        size = min(size, target.feed_length) if streams else size
         until = self._until(self.t, size)
-        if isinstance(target, Streams):
+        if streams:
             following = self._until(until, size) - until
             target = self.devices.fed(target.feed(stream(key, BATCH), self.t, until, size, following))
         algorithm, start, end, total = self.devices.same((self.algorithm, *bounds(self.t, until, self.total)))
@@ -63,6 +63,12 @@ class Work:
             self.stop = code
         elif self.t % WINDOW == 0:
             self._guard()
+
+    @staticmethod
+    def rest(target: Any) -> None:
+        """No more chunks: forget the rows that were read ahead for them."""
+        if isinstance(target, Streams):
+            target.rest()
 
     def _until(self, t: int, size: int) -> int:
         """Where a chunk that begins at t ends."""

@@ -6,11 +6,12 @@ chosen is an algorithm's matter (`CVI`, `EP`, `ADF`, `SiteLaplace`), how the pri
 """
 
 import abc
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+from typing_extensions import Protocol, runtime_checkable
 
 from jensen.core.fields import Scalar
 

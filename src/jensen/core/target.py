@@ -1,12 +1,13 @@
 """The target p: an unnormalised log density on a space, and what a target may offer beyond it."""
 
 import abc
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+from typing_extensions import Protocol, runtime_checkable  # typing's evaluates properties of an instance before 3.12
 
 from jensen.core.errors import MissingCapability
 from jensen.core.random import PRNGKey
@@ -137,12 +138,14 @@ class Fed(Protocol):
 class Streams(Protocol):
     """A noisy target that is not in memory: the loop asks it to `feed` the steps of a chunk before it runs them.
 
-    `feed_length`: at most so many at a time. `processes`: that read rows of their own. `first`: the target through some
-    rows, which stands for the exact one where a run begins. `rest()`: nothing more will be asked for.
+    `feed_length`: at most so many at a time. `processes`: that read rows of their own. `step_rows`: of a batch, over
+    all of them, those that only fill up included. `first`: the target through some rows, which stands for the exact one
+    where a run begins. `rest()`: nothing more will be asked for.
     """
 
     feed_length: int
     processes: int
+    step_rows: int
 
     @property
     def first(self) -> Target: ...

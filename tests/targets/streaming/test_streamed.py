@@ -16,7 +16,7 @@ from tests.contract.helpers import compilations
 import jensen as jn
 from jensen._run import drive
 from jensen.algorithms import IVON, SGHMC, GradientVI, Laplace, StochasticCVI
-from jensen.core import InputError, MissingCapability, StopCode, StorageError
+from jensen.core import InputError, MissingCapability, Noisy, StopCode, StorageError, Streams
 from jensen.datasets import generate_rows, open_rows
 from jensen.targets import Streamed, from_log_density, from_numpyro, from_rows
 from jensen.targets.streaming import AllRows
@@ -282,6 +282,18 @@ def test_rows_that_are_not_finite_end_the_run_with_their_place_and_its_checkpoin
     got = drive(GradientVI(), target, key=KEY, steps=20, chunk=2, checkpoint=tmp_path)
     want = drive(GradientVI(), target, key=KEY, steps=20)
     np.testing.assert_array_equal(got.run.history.objective, want.run.history.objective)
+
+
+def test_asking_what_a_target_offers_evaluates_none_of_it(monkeypatch):
+    def evaluated(self):
+        raise AssertionError
+
+    target = streamed()
+    monkeypatch.setattr(Streamed, "first", property(evaluated))
+    monkeypatch.setattr(Streamed, "exact", property(evaluated))
+    assert isinstance(target, Streams)
+    assert isinstance(target, Noisy)
+    assert not isinstance(FULL, Streams)
 
 
 def test_bad_arguments_are_refused_at_the_door(tmp_path):

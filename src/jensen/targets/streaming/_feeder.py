@@ -44,7 +44,14 @@ class Feeder:
                 f"for {steps} steps an epoch: write more, smaller shards, or take a larger batch_size"
             )
         longest = max(-(-count // steps) for count in counts)
-        self.rows = min(counts) // steps if whole else longest  # places of a batch, the same in each process
+        # places of a batch, the same in each process, whose devices share them equally
+        devices = jax.device_count() // jax.process_count() if self.processes > 1 else 1
+        self.rows = min(counts) // steps // devices * devices if whole else -(-longest // devices) * devices
+        if not self.rows:
+            raise InputError(
+                f"Batches of {min(counts) // steps} rows a process cannot be shared by its {devices} devices: take a "
+                "larger batch_size"
+            )
         window = max(1, min(steps, window_bytes // (row_bytes * self.rows)))
         self.order = EpochOrder(sizes, steps, window, self.process)
         self.feed_length = window  # batches of a feed are as much memory as those of a window

@@ -61,9 +61,10 @@ class Streamed(eqx.Module):
 
     `process=(number, count)` makes the share of one process: it reads its own shards only (whole files where there are
     enough, else blocks), and its batches hold its share of each step, weighted so that the log likelihoods of all
-    shares add up to an unbiased estimate. With `process=(jax.process_index(), jax.process_count())` in each process,
-    `run(mesh=)` over all their devices puts the shares of a step together, and sums what passes over them find. A run
-    on one share alone would be of a part of the data, and is refused.
+    shares add up to an unbiased estimate; they are filled up with rows of weight zero to what its devices share equally
+    (rows with latents of their own: cut down to it). With `process=(jax.process_index(), jax.process_count())` in each
+    process, `run(mesh=)` over all their devices puts the shares of a step together, and sums what passes over them
+    find. A run on one share alone would be of a part of the data, and is refused.
 
     Certificates are computed on `exact`: one pass over all rows for all the draws of a check.
 
@@ -184,6 +185,11 @@ class Streamed(eqx.Module):
     def processes(self) -> int:
         """That share the rows."""
         return self.feeder.processes
+
+    @property
+    def step_rows(self) -> int:
+        """Rows of a batch over all processes, those that only fill up included."""
+        return self.feeder.rows * self.feeder.processes
 
     @property
     def feed_length(self) -> int:
