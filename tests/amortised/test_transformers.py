@@ -1,5 +1,6 @@
 """What the two transformers cannot learn but must have: who sees whom, and where they begin."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +24,7 @@ def test_a_token_sees_what_the_mask_says():
     net = stirred(transformer(jax.random.key(0), 8, 2, 2))
     x = jax.random.normal(jax.random.key(1), (4, 8))
     mask = jnp.eye(4, dtype=bool).at[0, 1].set(True)
-    jacobian = jax.jacfwd(lambda x: net(x, mask))(x)
+    jacobian = eqx.filter_jit(jax.jacfwd(lambda x: net(x, mask)))(x)
     influence = np.abs(np.asarray(jacobian)).sum((1, 3)) > 1e-12
     np.testing.assert_array_equal(influence, np.asarray(mask))
 

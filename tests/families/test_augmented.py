@@ -55,7 +55,7 @@ def test_weights_are_proper(q):
     z, log_r = jax.jit(jax.vmap(q.sample_and_log_prob))(jax.random.split(jax.random.key(0), n))
     mean, cov = jnp.mean(z, 0), jnp.cov(z.T)
     phi = Gaussian(mean, 0.3 * jnp.linalg.cholesky(cov))
-    weights = jnp.exp(jax.vmap(phi.log_prob)(z) - log_r)
+    weights = jnp.exp(eqx.filter_jit(jax.vmap(phi.log_prob))(z) - log_r)
     error = jnp.std(weights) / np.sqrt(n)
     assert abs(jnp.mean(weights) - 1) < 5 * error
     assert 5 * error < 0.3
@@ -66,10 +66,10 @@ def marginal(q, z):
     e = jnp.linspace(-9.0, 9.0, 4001)
     x = jnp.linalg.solve(q.scale_tril, z - q.mean)
     if isinstance(q, Hierarchical):
-        inner = jax.vmap(lambda e: q.forward.log_prob(x, e[None]))(e)
+        inner = eqx.filter_jit(jax.vmap(lambda e: q.forward.log_prob(x, e[None])))(e)
     else:
         spread = Gaussian(jnp.zeros(2), q.sigma * jnp.eye(2))
-        inner = jax.vmap(lambda e: spread.log_prob(x - q.generate(e[None])))(e)
+        inner = eqx.filter_jit(jax.vmap(lambda e: spread.log_prob(x - q.generate(e[None]))))(e)
     density = jnp.sum(jnp.exp(inner - 0.5 * e**2)) * (e[1] - e[0]) / np.sqrt(2 * np.pi)
     return density / jnp.abs(jnp.prod(jnp.diagonal(q.scale_tril)))
 

@@ -55,7 +55,7 @@ def test_gradient_of_the_density_in_the_parameters_is_that_of_finite_differences
     q, z = shaken(builder), jnp.array([0.3, -0.4, 1.0])
     trained, rest = q.partition()
     log_prob = eqx.filter_jit(lambda t: eqx.combine(t, rest).log_prob(z))
-    slopes = jax.grad(lambda t: log_prob(t))(trained)
+    slopes = eqx.filter_jit(jax.grad(lambda t: log_prob(t)))(trained)
     for at, slope in enumerate(jax.tree.leaves(slopes)):
         direction = jnp.ones_like(slope)
 

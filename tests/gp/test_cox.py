@@ -1,3 +1,4 @@
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,7 +72,9 @@ def test_the_density_is_that_of_h_on_the_grid():
 def test_bands_and_moments():
     target = SquareRootCox(RBF(3.0, 1.0), events(), GRID, 0.25, rank=6)
     q = Gaussian(target.point().z, 0.1 * jnp.eye(6))
-    draws = jax.vmap(q.sample)(jax.random.split(jax.random.key(0), 20_000)) @ target.features(GRID[:3]).T
+    draws = (
+        eqx.filter_jit(jax.vmap(q.sample))(jax.random.split(jax.random.key(0), 20_000)) @ target.features(GRID[:3]).T
+    )
     mean, sd = target.intensity(q, GRID[:3])
     np.testing.assert_allclose(np.mean(draws**2, 0), mean, atol=5 * np.max(sd) / np.sqrt(20_000))
     np.testing.assert_allclose(np.std(draws**2, 0), sd, rtol=0.05)

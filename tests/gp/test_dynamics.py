@@ -1,3 +1,4 @@
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,14 +28,14 @@ def test_the_collapsed_density_is_the_other_with_u_integrated_by_quadrature():
 
     # quadratic in u, so that 12 nodes about its mode are exact
     zero = jnp.zeros(3)
-    precision = -jax.hessian(joint)(zero)
-    mode = jnp.linalg.solve(precision, jax.grad(joint)(zero))
+    precision = -eqx.filter_jit(jax.hessian(joint))(zero)
+    mode = jnp.linalg.solve(precision, eqx.filter_jit(jax.grad(joint))(zero))
     root = jnp.linalg.inv(jnp.linalg.cholesky(precision)).T
     grid = jnp.asarray(np.stack(np.meshgrid(nodes, nodes, nodes, indexing="ij"), -1).reshape(-1, 3))
     log_weights = np.log(weights)[np.indices((12, 12, 12)).reshape(3, -1)].sum(0) + 0.5 * np.sum(
         np.asarray(grid) ** 2, 1
     )
-    values = jax.vmap(lambda e: joint(mode + root @ e))(grid)
+    values = eqx.filter_jit(jax.vmap(lambda e: joint(mode + root @ e)))(grid)
     integral = jax.nn.logsumexp(values + log_weights) + jnp.linalg.slogdet(root)[1]
     np.testing.assert_allclose(collapsed.log_density(z), integral, atol=1e-8)
 
@@ -47,8 +48,8 @@ def test_transitions_agree_and_the_trace_term_is_there():
     def joint(u):
         return free.log_density(free.space.join({**parts, "u": u[None]}))
 
-    precision = -jax.hessian(joint)(jnp.zeros(3))
-    mode = jnp.linalg.solve(precision, jax.grad(joint)(jnp.zeros(3)))
+    precision = -eqx.filter_jit(jax.hessian(joint))(jnp.zeros(3))
+    mode = jnp.linalg.solve(precision, eqx.filter_jit(jax.grad(joint))(jnp.zeros(3)))
     mean, variance = collapsed.transition(z, x)
     at_mode, left = free.transition(free.space.join({**parts, "u": mode[None]}), x)
     np.testing.assert_allclose(mean, at_mode, atol=1e-8)
@@ -63,7 +64,7 @@ def test_several_states():
     grid = np.random.default_rng(2).normal(size=(4, 2))
     for target in both(y, grid, RBF(1.0)):
         z = target.start(jax.random.key(0))
-        assert np.all(np.isfinite(jax.grad(target.log_density)(z)))
+        assert np.all(np.isfinite(eqx.filter_jit(jax.grad(target.log_density))(z)))
         assert target.transition(z, y)[0].shape == (5, 2)
 
 

@@ -1,5 +1,6 @@
 """Expectations under mixtures against quadrature."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +26,7 @@ def log_p(z):
 
 def exact(q, f):
     """E_q[f(q, z)] by quadrature: the trapezoid rule is exact to rounding for smooth functions that vanish."""
-    values = jax.vmap(lambda x: jnp.exp(q.log_prob(x[None])) * f(q, x[None]))(GRID)
+    values = eqx.filter_jit(jax.vmap(lambda x: jnp.exp(q.log_prob(x[None])) * f(q, x[None])))(GRID)
     return jnp.sum(values) * (GRID[1] - GRID[0])
 
 

@@ -1,5 +1,6 @@
 """What the objectives converge to as draws grow: divergences in closed form, or by quadrature."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,7 +68,7 @@ def test_cubo_is_renyis_divergence_of_the_posterior_above_the_evidence(order):
 def test_a_sampled_cubo_is_no_upper_bound():
     """A q that is too narrow: CUBO_2 is infinite, and its estimates lie below the evidence."""
     q = q_of(jnp.array([-1.0, -1.5]))
-    estimate = jax.vmap(lambda k: Cubo(num_weights=64).loss(k, q, TARGET).value)(
+    estimate = eqx.filter_jit(jax.vmap(lambda k: Cubo(num_weights=64).loss(k, q, TARGET).value))(
         jax.random.split(jax.random.key(0), 99)
     )
     assert Cubo.bound is None
@@ -134,7 +135,7 @@ def test_forward_kl_by_reweighting():
     objective = ForwardKL(num_weights=K)
     got, gradients = replicates(objective, 256)
     agrees(got[:, None], kl_gaussian(P, Q)[None], 0.1)
-    slope = jax.grad(lambda at: kl_gaussian(P, gaussian(at)))(AT)
+    slope = eqx.filter_jit(jax.grad(lambda at: kl_gaussian(P, gaussian(at))))(AT)
     agrees(gradients, slope, 0.1)
     one = objective.loss(jax.random.key(0), q_of(AT), TARGET)
     assert 0.8 < one.standard_error / np.std(got) < 1.25  # to first order, and over 256 replicates
@@ -146,7 +147,7 @@ def test_forward_chi_by_reweighting(order):
     got, gradients = replicates(objective, 256)
     truth = lambda at: LOG_Z + (order - 1) / order * renyi_divergence(order, P, gaussian(at))  # noqa: E731
     agrees(got[:, None], truth(AT)[None], 0.1)
-    agrees(gradients, jax.grad(truth)(AT), 0.2)
+    agrees(gradients, eqx.filter_jit(jax.grad(truth))(AT), 0.2)
     one = objective.loss(jax.random.key(0), q_of(AT), TARGET)
     assert 0.7 < one.standard_error / np.std(got) < 1.4
 
@@ -154,13 +155,15 @@ def test_forward_chi_by_reweighting(order):
 def test_maximum_likelihood_and_its_path_gradient():
     """Both estimate the gradient of KL(p || q), on exact draws of p; the second is zero where q = p."""
     draws = P.mean + SCALE * jax.random.normal(jax.random.key(3), (200_000, 1))
-    slope = jax.grad(lambda at: kl_gaussian(P, gaussian(at)))(AT)
+    slope = eqx.filter_jit(jax.grad(lambda at: kl_gaussian(P, gaussian(at))))(AT)
     for cls in (MaximumLikelihood, PathMaximumLikelihood):
         got, gradients = replicates(cls(draws, batch_size=4), 20_000)
         agrees(got[:, None], (kl_gaussian(P, Q) + LOG_Z)[None], 0.1)
         agrees(gradients, slope, 0.3)
-    still = jax.grad(lambda q: PathMaximumLikelihood(draws).loss(jax.random.key(0), q, TARGET).surrogate)(P)
-    noisy = jax.grad(lambda q: MaximumLikelihood(draws).loss(jax.random.key(0), q, TARGET).surrogate)(P)
+    still = eqx.filter_jit(
+        jax.grad(lambda q: PathMaximumLikelihood(draws).loss(jax.random.key(0), q, TARGET).surrogate)
+    )(P)
+    noisy = eqx.filter_jit(jax.grad(lambda q: MaximumLikelihood(draws).loss(jax.random.key(0), q, TARGET).surrogate))(P)
     assert max(jnp.max(jnp.abs(g)) for g in jax.tree.leaves(still)) < 1e-12
     assert max(jnp.max(jnp.abs(g)) for g in jax.tree.leaves(noisy)) > 1e-3
 
@@ -222,7 +225,7 @@ def test_draws_where_p_is_zero_count_as_weights_of_zero(objective):
     """A posterior on half of the line: values and gradients stay finite, as the divergences do."""
     q = q_of(AT)
     estimate = objective.loss(jax.random.key(0), q, HALF)
-    gradient = jax.grad(lambda q: objective.loss(jax.random.key(0), q, HALF).surrogate)(q)
+    gradient = eqx.filter_jit(jax.grad(lambda q: objective.loss(jax.random.key(0), q, HALF).surrogate))(q)
     assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((estimate, gradient)))
     assert gradient.mean[0] < 0  # towards the half that has mass
 

@@ -2,6 +2,7 @@
 
 import itertools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +38,7 @@ def path_terms(chain):
         moves = steps[jnp.arange(T - 1), s[:-1], s[1:]]
         return chain.log_initial[s[0]] + jnp.sum(moves) + jnp.sum(chain.log_emission[jnp.arange(T), s])
 
-    return jax.vmap(one)(PATHS)
+    return eqx.filter_jit(jax.vmap(one))(PATHS)
 
 
 def test_density_and_slope_are_those_of_the_sum_over_paths():

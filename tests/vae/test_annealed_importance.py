@@ -21,7 +21,7 @@ def linear():
     model, conditional, _ = fit_linear(*linear_vae(jax.random.key(1), COLUMNS, K), X)
     truth = probabilistic_pca(X, K)
     rows = jnp.asarray(X[:ROWS])
-    return rows, model, conditional, np.asarray(jax.vmap(truth.log_prob)(rows))
+    return rows, model, conditional, np.asarray(eqx.filter_jit(jax.vmap(truth.log_prob))(rows))
 
 
 SETTINGS = dict(chains=64, temperatures=40, leapfrog_steps=4)

@@ -42,7 +42,7 @@ def test_variances_are_those_of_the_conjugate_posterior(parts):
         return jnp.exp(2 * closed.update(key, target.theta, conditional, target)["prior.log_scale"])
 
     values = np.asarray(jax.jit(jax.vmap(variances))(keys))
-    mean, cov = jax.vmap(lambda x: conditional.given(x).mean_and_cov())(X)
+    mean, cov = eqx.filter_jit(jax.vmap(lambda x: conditional.given(x).mean_and_cov()))(X)
     second = np.mean(np.asarray(mean) ** 2 + np.diagonal(np.asarray(cov), axis1=1, axis2=2), 0)
     truth = (2.0 + 30 * second) / (3.0 + 30)
     error = values.std(0) / np.sqrt(len(values))
@@ -71,8 +71,8 @@ def test_training_finds_the_plane_and_keeps_variances_at_their_formula(parts):
     assert len(relevant_axes(relevance(trained.model, trained.conditional, X, variances))) == 2
     q = trained.conditional.given(X[0])
     prior = trained.model.prior
-    draws = jax.vmap(q.sample)(jax.random.split(jax.random.key(4), 20_000))
-    values = jax.vmap(lambda z: q.log_prob(z) - prior.log_prob(z))(draws)
+    draws = eqx.filter_jit(jax.vmap(q.sample))(jax.random.split(jax.random.key(4), 20_000))
+    values = eqx.filter_jit(jax.vmap(lambda z: q.log_prob(z) - prior.log_prob(z)))(draws)
     assert abs(float(jnp.mean(values) - closed_divergence(q, prior))) < 5 * float(jnp.std(values)) / np.sqrt(20_000)
 
 

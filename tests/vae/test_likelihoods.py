@@ -1,5 +1,6 @@
 """Likelihoods: normalised, means and draws of one distribution, starts that fit the margins, values outside refused."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,7 +43,9 @@ def test_density_sums_to_one_and_draws_and_mean_are_its_own(name):
     likelihood, raw, support = (DISCRETE | CONTINUOUS)[name]
     raw = jnp.asarray(raw)
     grid = jnp.asarray(support, float) if name in DISCRETE else jnp.linspace(*support, 20_001)
-    log_p = jax.vmap(jax.vmap(lambda x, r: likelihood.log_prob(x[None], r[None]), (0, None)), (None, 0))(grid, raw)
+    log_p = eqx.filter_jit(
+        jax.vmap(jax.vmap(lambda x, r: likelihood.log_prob(x[None], r[None]), (0, None)), (None, 0))
+    )(grid, raw)
     weights = np.ones(len(grid))
     if name in CONTINUOUS:  # Simpson's rule
         weights = np.ones(len(grid)) * (support[1] - support[0]) / 20_000 / 3
@@ -50,7 +53,7 @@ def test_density_sums_to_one_and_draws_and_mean_are_its_own(name):
         weights[2:-1:2] *= 2
     mass = np.exp(log_p) * weights
     np.testing.assert_allclose(mass.sum(1), 1.0, atol=1e-6)
-    draws = jax.vmap(lambda k: likelihood.sample(k, raw))(jax.random.split(jax.random.key(0), DRAWS))
+    draws = eqx.filter_jit(jax.vmap(lambda k: likelihood.sample(k, raw)))(jax.random.split(jax.random.key(0), DRAWS))
     for power in (1, 2):
         truth = mass @ np.asarray(grid) ** power
         rows = np.asarray(draws) ** power
@@ -67,7 +70,7 @@ def test_continuous_bernoulli_is_stable_at_every_logit_and_its_quantiles_are_rig
         normaliser = np.log(scipy.integrate.simpson(np.exp(logit * x - top), x=x)) + top
         got = ContinuousBernoulli().log_prob(jnp.asarray([0.3]), jnp.asarray([[logit]]))
         np.testing.assert_allclose(got, 0.3 * logit - normaliser, atol=1e-7)
-    slopes = jax.vmap(jax.grad(lambda r: -ContinuousBernoulli().log_prob(jnp.zeros(1), r[None, None])))(
+    slopes = eqx.filter_jit(jax.vmap(jax.grad(lambda r: -ContinuousBernoulli().log_prob(jnp.zeros(1), r[None, None]))))(
         jnp.asarray(RAW)
     )
     np.testing.assert_allclose(slopes, ContinuousBernoulli().mean(jnp.asarray(RAW)[:, None]), atol=1e-7)
@@ -94,7 +97,9 @@ def test_multinomial_against_scipy_and_its_draws_hold_the_total():
     for x in ([3, 0, 4], [0, 0, 12], [1, 1, 1]):
         truth = scipy.stats.multinomial(sum(x), p).logpmf(x)
         np.testing.assert_allclose(likelihood.log_prob(jnp.asarray(x, float), raw), truth, rtol=1e-10)
-    draws = np.asarray(jax.vmap(lambda k: likelihood.sample(k, raw))(jax.random.split(jax.random.key(0), 4000)))
+    draws = np.asarray(
+        eqx.filter_jit(jax.vmap(lambda k: likelihood.sample(k, raw)))(jax.random.split(jax.random.key(0), 4000))
+    )
     assert np.all(draws.sum(1) == 12)
     assert np.all(np.abs(draws.mean(0) - 12 * p) < 5 * np.sqrt(12 * p * (1 - p) / 4000))
 

@@ -2,6 +2,7 @@
 
 import math
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,7 +43,7 @@ def test_projections_keep_what_is_on_the_manifold():
         # the remainder is normal to the manifold: a small step along it moves the projection by as much
         change = jax.jvp(manifold.project, (z,), (y,))[1]
         np.testing.assert_allclose(jax.jvp(manifold.project, (z,), (change,))[1], change, atol=1e-10)
-        assert np.linalg.matrix_rank(jax.jacfwd(manifold.project)(z), tol=1e-8) == manifold.dimension
+        assert np.linalg.matrix_rank(eqx.filter_jit(jax.jacfwd(manifold.project))(z), tol=1e-8) == manifold.dimension
 
 
 def test_the_nearest_rotation_is_that_of_a_singular_value_decomposition():
@@ -69,14 +70,14 @@ def test_volumes_and_curvatures_are_those_of_gauss_and_bonnet():
     points = jnp.asarray(np.stack([along, 0 * b, torus.minor * np.sin(b)], 1))
     area = torus.minor * along * 2 * np.pi * (2 * np.pi / 200)  # of the ring at each b
     assert np.sum(area) == pytest.approx(math.exp(torus.log_volume))
-    curvature = np.asarray(jax.vmap(torus.scalar_curvature)(points))
+    curvature = np.asarray(eqx.filter_jit(jax.vmap(torus.scalar_curvature))(points))
     assert np.sum(area * curvature) == pytest.approx(0.0, abs=1e-10)
     assert curvature.min() == pytest.approx(torus.least_curvature)
 
 
 def test_uniform_draws_have_the_moments_of_the_volume():
     for manifold, truth in ((Sphere(2), 1 / 3), (EmbeddedTorus(2.0, 0.7), 0.5 * 0.7**2), (RotationGroup(), 1 / 3)):
-        z = np.asarray(jax.vmap(manifold.sample)(jax.random.split(jax.random.key(3), DRAWS)))
+        z = np.asarray(eqx.filter_jit(jax.vmap(manifold.sample))(jax.random.split(jax.random.key(3), DRAWS)))
         squares = z[:, -1] ** 2  # of the last coordinate; sin^2 b is 1/2 under any density 1 + e cos b
         assert abs(squares.mean() - truth) < 5 * squares.std() / math.sqrt(DRAWS)
         assert np.all(np.abs(z.mean(0)) < 5 * z.std(0) / math.sqrt(DRAWS))

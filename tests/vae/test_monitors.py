@@ -73,10 +73,10 @@ def test_a_mixture_prior_is_the_mixture_of_its_parts():
     """E_q[p / q] = 1 for a wide q, and its draws have its mean."""
     prior = MixturePrior(jnp.array([0.2, -1.0]), jnp.array([[1.0, 0.0], [-1.0, 2.0]]), jnp.array([[-0.5, 0.0]] * 2))
     wide = MeanField().build(jax.random.key(0), Gaussian(jnp.array([0.5, 0.5]), 2.0 * jnp.eye(2)))
-    z = jax.vmap(wide.sample)(jax.random.split(jax.random.key(1), 50_000))
-    weights = np.exp(jax.vmap(prior.log_prob)(z) - jax.vmap(wide.log_prob)(z))
+    z = eqx.filter_jit(jax.vmap(wide.sample))(jax.random.split(jax.random.key(1), 50_000))
+    weights = np.exp(eqx.filter_jit(jax.vmap(prior.log_prob))(z) - eqx.filter_jit(jax.vmap(wide.log_prob))(z))
     assert abs(weights.mean() - 1) < 5 * weights.std() / np.sqrt(len(weights))
-    draws = np.asarray(jax.vmap(prior.sample)(jax.random.split(jax.random.key(2), 50_000)))
+    draws = np.asarray(eqx.filter_jit(jax.vmap(prior.sample))(jax.random.split(jax.random.key(2), 50_000)))
     mean = np.asarray(jax.nn.softmax(prior.logits) @ prior.means)
     assert np.all(np.abs(draws.mean(0) - mean) < 5 * draws.std(0) / np.sqrt(len(draws)))
     with pytest.raises(InputError, match="at least 1"):

@@ -179,7 +179,9 @@ def test_simulated_rows_are_the_laws_own_and_an_encoder_that_is_right_about_them
 
 def test_nothing_of_the_law_is_trained(parts):
     model, conditional = parts
-    gradient = eqx.filter_grad(lambda m: jnp.sum(losses(PhysicsElbo(1.0, 1.0, 1.0), m, conditional)))(model)
+    gradient = eqx.filter_jit(eqx.filter_grad(lambda m: jnp.sum(losses(PhysicsElbo(1.0, 1.0, 1.0), m, conditional))))(
+        model
+    )
     known = gradient.decoder.known
     assert all(np.all(np.asarray(leaf) == 0) for leaf in (known.low, known.high, known.times))
     assert np.any(np.asarray(gradient.decoder.within.weight) != 0)

@@ -51,7 +51,7 @@ def test_the_density_is_the_mixture_of_posteriors_of_the_pseudo_inputs(parts):
         terms.append(np.exp(-0.5 * quadratic))
     np.testing.assert_allclose(model.prior.log_prob(jnp.asarray(z)), np.log(np.mean(terms)), rtol=1e-12)
     assert model.prior.dimension == K
-    drawn = jax.vmap(model.prior.sample)(jax.random.split(jax.random.key(2), 20_000))
+    drawn = eqx.filter_jit(jax.vmap(model.prior.sample))(jax.random.split(jax.random.key(2), 20_000))
     means = np.asarray(model.prior.parts.mean)
     spread = np.asarray(drawn.std(0)) / np.sqrt(len(drawn))
     assert np.all(np.abs(np.asarray(drawn.mean(0)) - means.mean(0)) < 5 * spread)
@@ -79,8 +79,8 @@ def test_the_objective_is_the_elbo_under_the_prior_tied_to_the_conditional(parts
 
         return jnp.sum(jax.vmap(one)(jax.random.split(key, 6), rows.data))
 
-    ours, value = eqx.filter_grad(lambda c: whole(TiedPrior(objective), c), has_aux=True)(moved)
-    truth = eqx.filter_grad(written_out)(moved)
+    ours, value = eqx.filter_jit(eqx.filter_grad(lambda c: whole(TiedPrior(objective), c), has_aux=True))(moved)
+    truth = eqx.filter_jit(eqx.filter_grad(written_out))(moved)
     np.testing.assert_allclose(ours.encoder.weight, truth.encoder.weight, rtol=1e-9)
     np.testing.assert_allclose(value, written_out(moved), rtol=1e-12)
 

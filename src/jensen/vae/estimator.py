@@ -324,8 +324,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
 
 def _double(leaf: Any) -> Any:
-    return jnp.asarray(leaf, jnp.float64) if eqx.is_inexact_array(leaf) else leaf
+    # by NumPy: each shape would be a program
+    return jnp.asarray(np.asarray(leaf, np.float64)) if eqx.is_inexact_array(leaf) else leaf
 
 
 def _single(leaf: Any) -> Any:
-    return jnp.asarray(leaf, jnp.float32) if eqx.is_inexact_array(leaf) else leaf
+    return jnp.asarray(np.asarray(leaf, np.float32)) if eqx.is_inexact_array(leaf) else leaf

@@ -1,3 +1,4 @@
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +34,7 @@ def test_its_expectation_is_that_by_quadrature():
 
 def test_draws_have_its_moments():
     likelihood = PoissonReadout(LOADING, OFFSET)
-    draws = jax.vmap(likelihood.sample, (0, None))(jax.random.split(jax.random.key(0), 10_000), MEAN)
+    draws = eqx.filter_jit(jax.vmap(likelihood.sample, (0, None)))(jax.random.split(jax.random.key(0), 10_000), MEAN)
     mean, variance = likelihood.moments(MEAN)
     assert np.all(np.abs(draws.mean(0) - mean) < 5 * np.sqrt(variance / 10_000))
 
