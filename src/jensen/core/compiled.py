@@ -70,7 +70,8 @@ class Compiled(Generic[P, R]):
     """A function or method under `eqx.filter_jit` in two forms: compiled in `haste()`, and with all that XLA can do.
 
     A call takes the form for haste where compilation is nearly all of the time that it needs: if the log densities of
-    the targets among its arguments have at most `WORK`, and its other arrays at most `small` elements. The choice
+    the targets among its arguments have at most `WORK` (or say that they are `brief`: made for so few evaluations that
+    it does not matter), and its other arrays at most `small` elements. The choice
     depends on structure and shapes alone, so that results are reproducible. What takes many steps uses `full`. Within
     another trace it is the function itself. Over a mesh of devices its value is whole on each of them, unless `gather`
     says that it places its value itself.
@@ -95,7 +96,7 @@ class Compiled(Generic[P, R]):
         """The form that these arguments ask for."""
         parts = jax.tree.leaves(args, is_leaf=_is_target)
         elements = sum(math.prod(a.shape) for a in parts if eqx.is_array(a))
-        light = elements <= self.small and all(density_work(t) <= WORK for t in parts if _is_target(t))
+        light = elements <= self.small and all(_light(t) for t in parts if _is_target(t))
         return self.hasty if light else self.full
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -115,6 +116,10 @@ def _gathering(fn: Callable[P, R]) -> Callable[P, R]:
 
 def _is_target(value: Any) -> bool:
     return isinstance(value, Target)
+
+
+def _light(target: Target) -> bool:
+    return getattr(target, "brief", False) or density_work(target) <= WORK
 
 
 _WORK: dict[Any, int] = {}

@@ -1,6 +1,7 @@
 """What the scikit-learn estimators share: settings, padding, training."""
 
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +15,10 @@ from jensen.algorithms import Mode
 from jensen.core import InputError, PointPosterior, PRNGKey
 from jensen.gp._choice import KINDS
 from jensen.gp._linalg import explain
+from jensen.gp._minibatch import TrainedCVI, TrainedModel
 from jensen.gp.evidence_target import EvidenceTarget
 from jensen.gp.priors.inducing import Points
+from jensen.targets import Minibatched
 
 try:
     from sklearn.base import BaseEstimator
@@ -26,7 +29,9 @@ except ImportError as error:  # the rest of the library does without it
 LARGEST = 2000  # latent values up to which one factorisation an evaluation is cheap: n^3 / 3 in a tenth of a second
 LARGEST_ITERATED = 500  # the same where an evaluation takes some ten factorisations
 STEPS = 300
-STEPS_AFTER = 100  # on all rows, where a climb on some of them came first
+STEPS_BEFORE = 60  # on some of the rows, where all are climbed on after them
+STEPS_AFTER = 80  # on all rows, where a climb on some of them came first
+LOWEST = 1e300  # where a climb ends that found no finite value
 MEMORY = 40  # pairs of L-BFGS: hundreds of coordinates of inducing points are ill-conditioned, and pairs cost little
 TOLERANCE = 0.01  # distance to the mode of the hyperparameters, in their posterior standard deviations
 
@@ -57,19 +62,20 @@ def stretch(t: np.ndarray, size: int) -> np.ndarray:
 
 
 def inducing_points(x: np.ndarray, m: int, seed: int) -> Points:
-    """`m` centres of the inputs by k-means on their standardised values."""
-    from sklearn.cluster import MiniBatchKMeans
+    """`m` centres of the inputs by some rounds of k-means on their standardised values."""
+    from sklearn.cluster import KMeans
 
     width = np.std(x, 0)
     width = np.where(width > 0, width, 1.0)
-    unique = np.unique(x, axis=0)
+    rng = np.random.default_rng(seed)
+    some = x[rng.choice(len(x), 50 * m, replace=False)] if len(x) > 50 * m else x
+    unique = np.unique(some, axis=0)
+    if len(unique) <= m and len(some) < len(x):  # few distinct rows, and perhaps others elsewhere
+        unique = np.unique(x, axis=0)
     if len(unique) <= m:
         return Points(unique / width, width)
-    rng = np.random.default_rng(seed)
-    some = unique[rng.choice(len(unique), min(len(unique), 50 * m), replace=False)] / width
-    make: Any = MiniBatchKMeans  # its stubs are wrong about n_init
-    means = make(m, n_init=1, batch_size=1024, max_iter=20, random_state=seed).fit(some)
-    return Points(means.cluster_centers_, width)
+    make: Any = KMeans  # its stubs are wrong about n_init
+    return Points(make(m, n_init=1, max_iter=5, random_state=seed).fit(unique / width).cluster_centers_, width)
 
 
 def doubled(tree: Any) -> Any:
@@ -96,51 +102,78 @@ class GPEstimator(BaseEstimator):
         return 0 if state is None else int(check_random_state(state).randint(2**31 - 1))
 
     def _train(
-        self, evidence: Callable[..., Any], tree: Any, *args: Any, x: np.ndarray, some: Any = None, begin: Any = None
+        self,
+        evidence: Callable[..., Any],
+        tree: Any,
+        *args: Any,
+        x: np.ndarray,
+        some: Any = None,
+        begin: Any = None,
+        stream: Any = None,
     ) -> Any:
         """The coordinates of the hyperparameters, (draws, p): their mode, or draws of their posterior.
 
         The prior is centred at `tree`. `some`: the `args` of some of the rows, on which the climb to the mode begins;
-        `begin`: coordinates where it begins instead.
+        `begin`: coordinates where it begins instead; `stream`: the model and the size of the batches by which it is
+        trained instead of by all rows.
         """
         settings: Any = self
         scale = jnp.inf if settings.prior_scale is None else settings.prior_scale
         target = EvidenceTarget(evidence, tree, *args, prior_scale=scale)
         begin = target.hyperparameters.theta if begin is None else begin
-        if not math.isfinite(_log_evidence(target, begin)):
+        climbs = settings.hyperparameters is None and target.hyperparameters.names and settings.optimise
+        if not climbs and not math.isfinite(_log_evidence(target, begin)):
             raise explain(settings.kernel_, x)
-        self.certificate_ = None
+        self.certificate_, self.log_evidence_ = None, None
         key = jax.random.key(self._seed())
         if settings.hyperparameters is not None:
             fit = settings.hyperparameters(target, key=key)
             draws = jnp.asarray(fit.posterior.sample(jax.random.key(1), settings.num_draws)["theta"])
             self.certificate_ = fit.certificate
-        elif target.hyperparameters.names and settings.optimise:
+        elif climbs:
             starts, steps = settings.num_starts, STEPS
             if some is not None:
-                few = eqx.tree_at(lambda t: t.args, target, some)
-                begin = self._climbed(key, few, begin, starts, STEPS)
+                few = EvidenceTarget(evidence, tree, *some, prior_scale=scale, brief=True)
+                begin, _ = self._climbed(key, few, begin, starts, STEPS_BEFORE)
                 starts, steps = 1, STEPS_AFTER
-            draws = self._climbed(key, target, begin, starts, steps)[None]
+            if stream is not None:
+                draws = self._by_batches(key, stream, begin)[None]
+            else:
+                z, height = self._climbed(key, target, begin, starts, steps)
+                draws, self.log_evidence_ = z[None], height - float(target.log_prior(z))
         else:
             draws = begin[None]
         middle = jnp.median(draws, 0)  # of the values too: coordinates are increasing functions of them
         numbers = np.asarray(target.hyperparameters.numbers(middle))
         self.hyperparameters_ = dict(zip(target.hyperparameters.names, numbers.tolist(), strict=True))
-        self.log_evidence_ = _log_evidence(target, middle)
+        if self.log_evidence_ is None:
+            self.log_evidence_ = _log_evidence(target, middle)
         if not math.isfinite(self.log_evidence_):
             raise explain(settings.kernel_, x)
         return draws
 
-    def _climbed(self, key: PRNGKey, target: EvidenceTarget, begin: Any, num_starts: int, steps: int) -> Any:
-        """The best coordinates that L-BFGS finds from `begin` and from other starts."""
+    def _climbed(
+        self, key: PRNGKey, target: EvidenceTarget, begin: Any, num_starts: int, steps: int
+    ) -> tuple[Any, float]:
+        """The best coordinates that L-BFGS finds from `begin` and from other starts, and the log density there."""
         settings: Any = self
         mode = Mode(num_starts=num_starts, memory=MEMORY, tolerance=TOLERANCE)
         keys = jax.random.split(key, num_starts - 1)
         others = jax.vmap(target.start)(keys) if num_starts > 1 else begin[None]
         start = PointPosterior(target.space, begin, others)
         fit = run(mode, target, key=key, steps=steps, start=start, certify=False, progress=settings.progress)
-        return fit.posterior.sample_z(key, 1)[0]
+        height = -float(fit.runs[0].history.objective[-1])
+        return fit.posterior.sample_z(key, 1)[0], height if height > -LOWEST else -math.inf
+
+    def _by_batches(self, key: PRNGKey, stream: tuple[TrainedModel, int], begin: Any) -> Any:
+        """The coordinates to which minibatches of so many rows lead from `begin`."""
+        settings: Any = self
+        model, size = stream
+        zero = jnp.zeros(model.template.prior.dimension, begin.dtype)
+        start = PointPosterior(model.space, jnp.concatenate([begin, zero]))
+        rows = Minibatched(model, size)
+        fit = run(TrainedCVI(), rows, key=key, start=start, certify=False, progress=settings.progress)
+        return model.split(fit.posterior.sample_z(key, 1)[0])[0]
 
     def _check_settings(self) -> None:
         settings: Any = self
@@ -151,5 +184,8 @@ class GPEstimator(BaseEstimator):
             raise InputError(f"representation is 'auto' or one of {known}, got {settings.representation!r}")
         if settings.num_neighbours < 1:
             raise InputError(f"num_neighbours must be 1 or more, got {settings.num_neighbours}")
+        size = getattr(settings, "batch_size", None)
+        if size is not None and (isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1):
+            raise InputError(f"batch_size must be a whole number of 1 or more, got {size!r}")
         if settings.num_inducing is not None and settings.num_inducing < 1:
             raise InputError(f"num_inducing must be 1 or more, got {settings.num_inducing}")

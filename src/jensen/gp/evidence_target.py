@@ -19,7 +19,8 @@ class EvidenceTarget(Target):
     `tree`: kernels, likelihoods and what else holds trained numbers, with the values theta_0 about which the
     log-normal prior of the positive ones is centred and starts are drawn (real ones have a flat prior and start where
     they are). A `prior_scale` of 3 says a factor of e^3 = 20 either way; infinity says nothing, for type-II maximum
-    likelihood by `Mode`. Any other algorithm and `jensen.fit` give the posterior of theta.
+    likelihood by `Mode`. Any other algorithm and `jensen.fit` give the posterior of theta. `brief`: for so few
+    evaluations that compiling them in haste pays, whatever one costs.
     """
 
     space: Space
@@ -27,16 +28,24 @@ class EvidenceTarget(Target):
     log_evidence: Callable[..., Float[Array, ""]] = eqx.field(static=True)
     args: tuple[Any, ...]
     prior_scale: Scalar
+    brief: bool = eqx.field(static=True)
 
-    def __init__(self, log_evidence: Callable[..., Any], tree: Any, *args: Any, prior_scale: Any = 3.0):
+    def __init__(
+        self,
+        log_evidence: Callable[..., Any],
+        tree: Any,
+        *args: Any,
+        prior_scale: Any = 3.0,
+        brief: bool = False,
+    ):
         self.hyperparameters = Hyperparameters(tree)
         self.space = real_space(theta=(len(self.hyperparameters.names),))
         self.log_evidence, self.args, self.prior_scale = log_evidence, args, as_scalar(prior_scale)
+        self.brief = brief
 
     def log_prior(self, z: Float[Array, " d"]) -> Float[Array, ""]:
         """log N(theta; theta_0, prior_scale^2) but for its constant."""
-        away = jnp.where(self.hyperparameters.logarithmic, z - self.hyperparameters.theta, 0.0)
-        return -0.5 * jnp.sum((away / self.prior_scale) ** 2)
+        return log_normal_prior(self.hyperparameters, z, self.prior_scale)
 
     def log_density(self, z: Float[Array, " d"]) -> Float[Array, ""]:
         return self.log_prior(z) + self.log_evidence(self.hyperparameters.at(z), *self.args)
@@ -46,3 +55,9 @@ class EvidenceTarget(Target):
         theta = self.hyperparameters.theta
         away = 0.7 * jax.random.normal(key, theta.shape, theta.dtype)
         return theta + jnp.where(self.hyperparameters.logarithmic, away, 0.0)
+
+
+def log_normal_prior(hyperparameters: Hyperparameters, theta: Float[Array, " p"], scale: Scalar) -> Float[Array, ""]:
+    """log N(theta; theta_0, scale^2) of the positive hyperparameters, but for its constant."""
+    away = jnp.where(hyperparameters.logarithmic, theta - hyperparameters.theta, 0.0)
+    return -0.5 * jnp.sum((away / scale) ** 2)

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jensen.core import Compiled, Scalar, as_scalar
-from jensen.gp._linalg import cholesky, solve_lower, solve_upper
-from jensen.gp._whitened import whitened_products
+from jensen.gp._collapsed import Rows, collapsed_bound, inverse_factor, products, whitener
+from jensen.gp._linalg import solve_lower, solve_upper
 from jensen.gp.kernels.stationary import as_rows
 from jensen.gp.priors.inducing import Features, Points
 
@@ -99,10 +99,13 @@ class Exact(GaussianRegression):
 
 
 class Collapsed(GaussianRegression):
-    """The best q(u) for inducing variables u, in closed form: O(n M^2).
+    """The best q(u) for inducing variables u, in closed form: O(n M^2) time, and memory of a few thousand rows.
 
     Bound log N(y; 0, Q + noise I) - tr(K - Q) / (2 noise) <= log p(y), Q = Kfu Kuu^-1 Kuf; equal where u determines f
-    at x. `features`: inducing points (M, d), or any `Features`.
+    at x. `features`: inducing points (M, d), or any `Features`. `copies`: how often each row counts; with n / m copies
+    a sample of m rows estimates the bound of n, on which training can begin.
+
+    The bound can be differentiated backwards, and forwards after that (a Hessian), but not forwards alone.
 
     Source: Titsias (2009), Variational learning of inducing variables in sparse Gaussian processes.
     """
@@ -113,48 +116,43 @@ class Collapsed(GaussianRegression):
     y: Float[Array, " n"]
     features: Features
     present: Bool[Array, " n"]
+    copies: Scalar
 
-    def __init__(self, kernel: Any, noise: Any, x: Any, y: Any, features: Any, present: Any = None):
+    def __init__(self, kernel: Any, noise: Any, x: Any, y: Any, features: Any, present: Any = None, copies: Any = 1.0):
         self.kernel, self.noise = kernel, as_scalar(noise)
         self.x, self.y = as_rows(x), jnp.asarray(y)
         self.features = features if isinstance(features, Features) else Points(features)
         self.present = jnp.ones(self.y.shape, bool) if present is None else jnp.asarray(present)
+        self.copies = as_scalar(copies)
 
     def at(self, parts: dict[str, Any]) -> "Collapsed":
         new = parts["kernel"], parts["noise"], parts.get("features", self.features)
         return eqx.tree_at(lambda m: (m.kernel, m.noise, m.features), self, new)
 
-    def _parts(self) -> tuple[Array, Array, Array, Array]:
-        """L of Kuu, tr(Q) / noise, the factor of I + A A^T with A = L^-1 Kuf / sd, and its inverse times A y / sd."""
-        tril = cholesky(self.features.covariance(self.kernel))
-        cross = jnp.where(self.present, self.features.cross(self.kernel, self.x), 0.0)
-        square, pulled = whitened_products(tril, cross, jnp.where(self.present, self.y, 0.0))
-        square, pulled = square / self.noise, pulled / self.noise
-        inner = jnp.linalg.cholesky(jnp.eye(tril.shape[0], dtype=tril.dtype) + square)
-        return tril, jnp.trace(square), inner, solve_lower(inner, pulled)
+    def _parts(self) -> tuple[Array, Array, Array]:
+        """L^-1 of Kuu, that of B = I + A A^T / noise with A = L^-1 Kuf, and the mean of the white variables."""
+        inverse = whitener(self.kernel, self.features)
+        rows = Rows(self.x, self.y, self.present)
+        sums = products(self.kernel, self.features, inverse, rows, self.copies)
+        half = inverse_factor(jnp.eye(inverse.shape[0], dtype=inverse.dtype) + sums.square / self.noise)
+        return inverse, half, half.T @ (half @ sums.pulled) / self.noise
 
     @Compiled
     def log_evidence(self) -> Float[Array, ""]:
-        _, explained, inner, pulled = self._parts()
-        n = jnp.sum(self.present)
-        prior = jnp.sum(jnp.where(self.present, self.kernel(self.x), 0.0))
-        square = jnp.sum(jnp.where(self.present, self.y, 0.0) ** 2)
-        left = prior / self.noise - explained
-        log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(inner))) + n * jnp.log(self.noise)
-        return -0.5 * (n * LOG_2PI + log_det + square / self.noise - pulled @ pulled + left)
+        parts = self.kernel, self.features, self.noise, self.x, self.y
+        return collapsed_bound(parts, self.present, self.copies)
 
     @Compiled
     def predict(self, x: Any) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
-        tril, _, inner, pulled = self._parts()
-        white = solve_lower(tril, self.features.cross(self.kernel, as_rows(x)))
-        given = solve_lower(inner, white)
-        variance = self.kernel(as_rows(x)) - jnp.sum(white**2, 0) + jnp.sum(given**2, 0)
-        return given.T @ pulled, jnp.maximum(variance, 0.0)
+        inverse, half, mean = self._parts()
+        white = inverse @ self.features.cross(self.kernel, as_rows(x))
+        variance = self.kernel(as_rows(x)) - jnp.sum(white**2, 0) + jnp.sum((half @ white) ** 2, 0)
+        return mean @ white, jnp.maximum(variance, 0.0)
 
     @Compiled
     def joint(self, x: Any) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
         x = as_rows(x)
-        tril, _, inner, pulled = self._parts()
-        white = solve_lower(tril, self.features.cross(self.kernel, x))
-        given = solve_lower(inner, white)
-        return given.T @ pulled, self.kernel(x, x) - white.T @ white + given.T @ given
+        inverse, half, mean = self._parts()
+        white = inverse @ self.features.cross(self.kernel, x)
+        given = half @ white
+        return mean @ white, self.kernel(x, x) - white.T @ white + given.T @ given

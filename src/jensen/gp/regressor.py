@@ -22,21 +22,32 @@ from jensen.gp._estimator import (
     padded,
     stretch,
 )
+from jensen.gp._minibatch import TrainedModel
 from jensen.gp.evidence_target import EvidenceTarget
 from jensen.gp.exact import Collapsed, Exact, GaussianRegression
 from jensen.gp.hyperparameters import Hyperparameters
 from jensen.gp.kalman import Kalman
 from jensen.gp.kernels.text import kernel as as_kernel
+from jensen.gp.latent import LatentModel
+from jensen.gp.likelihoods import Gaussian
+from jensen.gp.priors.inducing import Inducing
 from jensen.gp.priors.vecchia import nearest_neighbours
 from jensen.gp.vecchia import VecchiaRegression
 
 FEW, SHARE = 2000, 40  # training with inducing points begins on so many rows, or so many for each point
 PROBED = 500  # rows on which exact training begins, and of the exact fit that shows whether neighbours are needed
+LONG = 10_000_000_000  # n M^2 above which a pass over all rows, some hundred times, takes minutes
+BATCH = 1000  # rows a step where that is so
 STRETCH = 5000  # training in time begins on so many consecutive times
 
 
-def _model(kind: str, tree: Any, x: np.ndarray, y: np.ndarray, features: Any) -> GaussianRegression:
-    """The representation `kind` of these rows, padded to a common size (but for `vecchia`, with its pattern)."""
+def _model(
+    kind: str, tree: Any, x: np.ndarray, y: np.ndarray, features: Any, copies: float = 1.0
+) -> GaussianRegression:
+    """The representation `kind` of these rows, padded to a common size (but for `vecchia`, with its pattern).
+
+    `copies`: how often each row counts, with inducing points. Elsewhere rows would have to be told from their noise.
+    """
     size = padded(len(x))
     targets, present = pad(y, size), np.arange(size) < len(x)
     if kind == "vecchia":
@@ -44,7 +55,7 @@ def _model(kind: str, tree: Any, x: np.ndarray, y: np.ndarray, features: Any) ->
     if kind == "state_space":
         return Kalman(tree["kernel"], tree["noise"], pad_times(x, size), targets, present)
     if kind == "inducing":
-        return Collapsed(tree["kernel"], tree["noise"], pad(x, size), targets, features, present)
+        return Collapsed(tree["kernel"], tree["noise"], pad(x, size), targets, features, present, copies)
     return Exact(tree["kernel"], tree["noise"], pad(x, size), targets, present)
 
 
@@ -54,6 +65,12 @@ def _some_rows(kind: str, x: np.ndarray, features: Any, seed: int) -> Any:
         return stretch(x, STRETCH)
     few = {"exact": PROBED, "inducing": max(FEW, SHARE * len(getattr(features, "z", ())))}.get(kind, len(x))
     return np.random.default_rng(seed).choice(len(x), few, replace=False) if few < len(x) / 2 else None
+
+
+def _placed(tree: Any, template: LatentModel) -> LatentModel:
+    """The latent model with the kernel, inducing points and noise of the tree."""
+    parts = (tree["kernel"],), tree["features"], tree["noise"]
+    return eqx.tree_at(lambda m: (m.prior.kernels, m.prior.features, m.likelihood.noise), template, parts)
 
 
 def _evidence(tree: Any, model: GaussianRegression) -> Any:
@@ -91,6 +108,9 @@ class GPRegressor(RegressorMixin, GPEstimator):
         representation: auto, exact, state_space, vecchia or inducing.
         num_inducing: M; 100 up to 10,000 rows, 200 above, where None.
         num_neighbours: rows that a row leans on, of a Vecchia representation.
+        batch_size: rows a training step sees, with inducing points; where None all of them, but 1,000 where n M^2 is
+        above 1e10 (250,000 rows with 200 points). q(u) then takes natural-gradient steps and the hyperparameters Adam's
+        from where a climb on some rows has led; predictions use all rows.
         optimise: whether hyperparameters are trained; else they stay at their starting values.
         num_starts: places from which the climb begins.
         prior_scale: in log units; None for type-II maximum likelihood.
@@ -114,6 +134,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
         representation: Any = "auto",
         num_inducing: Any = None,
         num_neighbours: Any = 30,
+        batch_size: Any = None,
         optimise: Any = True,
         num_starts: Any = 1,
         prior_scale: Any = 3.0,
@@ -128,6 +149,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
         self.representation = representation
         self.num_inducing = num_inducing
         self.num_neighbours = num_neighbours
+        self.batch_size = batch_size
         self.optimise = optimise
         self.num_starts = num_starts
         self.prior_scale = prior_scale
@@ -158,14 +180,34 @@ class GPRegressor(RegressorMixin, GPEstimator):
             if kind == "inducing" and self.hyperparameters is None:
                 tree["features"] = features  # places have a mode, and no posterior worth the name
             some = _some_rows(kind, X, features, self._seed()) if self.optimise else None
-            few = None if some is None else (_model(kind, tree, X[some], white[some], features),)
+            few = None if some is None else (_model(kind, tree, X[some], white[some], features, len(X) / len(some)),)
             self._model = _model(kind, tree, X, white, features)
-            draws = self._train(_evidence, tree, self._model, x=X, some=few, begin=begin)
+            stream, why = self._streamed(kind, why, tree, X, white, features)
+            draws = self._train(_evidence, tree, self._model, x=X, some=few, begin=begin, stream=stream)
             at = Hyperparameters(tree).at
             self._trees, middle = [at(d) for d in draws], at(jnp.median(draws, 0))
             self.kernel_, self.noise_ = middle["kernel"], float(middle["noise"])
         self.representation_ = f"{kind}: {why}"
         return self
+
+    def _streamed(self, kind: str, why: str, tree: Any, x: np.ndarray, y: np.ndarray, features: Any) -> tuple[Any, str]:
+        """(how the model is trained by minibatches and in what size, or None; the reason with what is said of that)."""
+        if kind != "inducing" or not self.optimise or self.hyperparameters is not None:
+            if self.batch_size is not None and kind != "inducing":
+                raise InputError(
+                    f"batch_size is for inducing points, and the representation is {kind!r}: leave it None, or ask for "
+                    "representation='inducing'"
+                )
+            return None, why
+        work = len(x) * len(features.z) ** 2
+        if self.batch_size is None and work <= LONG:
+            return None, why
+        size = min(self.batch_size or BATCH, len(x))
+        prior = Inducing([tree["kernel"]], x, features)
+        template = LatentModel(prior, Gaussian(tree["noise"]), y)
+        scale = jnp.inf if self.prior_scale is None else self.prior_scale
+        reason = "as asked" if self.batch_size else f"n M^2 is {work:.1g}"
+        return (TrainedModel(_placed, tree, template, scale), size), f"{why}, trained by {size} rows a step ({reason})"
 
     def _represented(self, kind: str, why: str, tree: Any, x: np.ndarray, y: np.ndarray) -> tuple[Any, ...]:
         """(kind, reason, inducing points or pattern of neighbours, where the climb begins or None).
@@ -181,7 +223,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
             some = np.random.default_rng(self._seed()).choice(len(x), min(PROBED, len(x)), replace=False)
             target = EvidenceTarget(_evidence, tree, _model("exact", tree, x[some], y[some], None))
             key = jax.random.key(self._seed())
-            begin = self._climbed(key, target, target.hyperparameters.theta, self.num_starts, STEPS)
+            begin, _ = self._climbed(key, target, target.hyperparameters.theta, self.num_starts, STEPS)
             probed = target.hyperparameters.at(begin)
         if doubtful:
             left, noise = left_over(probed["kernel"], x[:FEW], points), float(probed["noise"])
