@@ -29,6 +29,7 @@ import jensen as jn
 from jensen._run import drive
 from jensen._run.chunk import advance, begin
 from jensen.core import Algorithm, PointPosterior
+from jensen.core.algebra import one_thread
 from jensen.families import FlowBuilder, FullRank, LowRank, MeanField
 from jensen.gradient_estimators import StickingTheLanding
 from jensen.objectives import NegativeElbo
@@ -285,7 +286,8 @@ def main(arguments: Sequence[str] = ()) -> int:
     if parsed.growth:
         print(json.dumps(growth(parsed.fits), indent=1))
         return 0
-    print(markdown(table(parsed.small, parsed.only, parsed.sizes)))
+    with one_thread():  # as within a run
+        print(markdown(table(parsed.small, parsed.only, parsed.sizes)))
     return 0
 
 
