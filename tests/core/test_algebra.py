@@ -57,13 +57,22 @@ def test_nothing_changes_for_wide_matrices_and_where_the_user_has_said_a_number(
         assert threads() == {2}
 
 
-def test_a_density_that_holds_a_wide_matrix_is_wide():
-    def wide(z):
-        return -0.5 * jnp.sum(z["a"] ** 2) - jnp.linalg.slogdet(jnp.eye(WIDTH) + z["a"][0] ** 2)[1]
+def test_a_density_that_factorises_a_wide_matrix_is_wide():
+    def of(rows, columns=0):
+        def density(z):
+            matrix = jnp.eye(rows) * (1 + z["a"][0] ** 2)
+            inner = jax.lax.scan(lambda c, _: (c + jnp.linalg.slogdet(matrix)[1], None), 0.0, length=2)[0]
+            if columns:
+                inner += jnp.sum(jax.scipy.linalg.solve_triangular(matrix, jnp.ones((rows, columns))))
+            return -0.5 * jnp.sum(z["a"] ** 2) - inner
+
+        return jn.targets.from_log_density(density, {"a": jnp.zeros(3)})
 
     small = jn.targets.from_log_density(lambda z: -0.5 * jnp.sum(z["a"] ** 2), {"a": jnp.zeros(3)})
     assert width_of(small) == 3
-    assert width_of(jn.targets.from_log_density(wide, {"a": jnp.zeros(3)})) == WIDTH
+    assert width_of(of(70)) == 70
+    assert width_of(of(70, 5000)) == 70
+    assert width_of(of(WIDTH)) == WIDTH
     assert width_of(jn.targets.from_log_density(lambda z: -jnp.sum(z["a"] ** 2), {"a": jnp.zeros(2 * WIDTH)})) > WIDTH
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from jensen.core.compiled import density_work
+from jensen.core.compiled import widest_factorisation
 from jensen.core.target import InPasses, Streams
 
 WIDTH = 1000  # unknowns, or rows of a matrix, from which factorisations gain more by threads than they lose
@@ -33,10 +33,9 @@ def one_thread(width: int = 0) -> Iterator[None]:
 
 
 def width_of(target: Any) -> int:
-    """The number of unknowns, or `WIDTH` where the log density itself may hold a matrix of so many rows."""
+    """The number of unknowns, or the rows of the largest matrix that the log density factorises."""
     d = target.space.dimension
-    read_in_passes = isinstance(target, Streams | InPasses)
-    return d if read_in_passes or density_work(target) <= WIDTH**2 else max(d, WIDTH)
+    return d if isinstance(target, Streams | InPasses) else max(d, widest_factorisation(target))
 
 
 def _openblas() -> Any:

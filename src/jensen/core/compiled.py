@@ -22,6 +22,7 @@ R = TypeVar("R")
 WORK = 50_000  # of a log density up to which some thousand evaluations take less time than to compile it well
 SMALL = 20_000  # elements of all other arrays up to which the same is taken to hold
 PASSES = 1_000_000  # the same for programs that pass over their arguments a few times
+FACTORISATIONS = {"cholesky", "eig", "eigh", "geqrf", "hessenberg", "lu", "qr", "schur", "svd", "triangular_solve"}
 WHILE = 100  # rounds that a loop of unknown length is taken to make
 
 
@@ -122,7 +123,7 @@ def _light(target: Target) -> bool:
     return getattr(target, "brief", False) or density_work(target) <= WORK
 
 
-_WORK: dict[Any, int] = {}
+_SIZES: dict[Any, tuple[int, int]] = {}
 
 
 def density_work(target: Target) -> int:
@@ -130,25 +131,39 @@ def density_work(target: Target) -> int:
 
     A loop of unknown length counts as `WHILE` rounds. Found once a structure and shapes, by tracing.
     """
+    return _sizes(target)[0]
+
+
+def widest_factorisation(target: Target) -> int:
+    """Rows of the largest matrix that one evaluation of the log density factorises, or solves with; 0 without any."""
+    return _sizes(target)[1]
+
+
+def _sizes(target: Target) -> tuple[int, int]:
     exact = target.exact if isinstance(target, Noisy) else target
     leaves, tree = jax.tree.flatten(exact)
     mark = (tree, tuple((a.shape, a.dtype) if eqx.is_array(a) else a for a in leaves), jnp.result_type(float))
-    if mark not in _WORK:
+    if mark not in _SIZES:
         z = jax.ShapeDtypeStruct((exact.space.dimension,), jnp.result_type(float))
-        if len(_WORK) >= 1000:
-            _WORK.clear()
-        _WORK[mark] = _work(jax.make_jaxpr(exact.log_density)(z).jaxpr)
-    return _WORK[mark]
+        if len(_SIZES) >= 1000:
+            _SIZES.clear()
+        _SIZES[mark] = _count(jax.make_jaxpr(exact.log_density)(z).jaxpr)
+    return _SIZES[mark]
 
 
-def _work(jaxpr: Any) -> int:
-    total = 0
+def _count(jaxpr: Any) -> tuple[int, int]:
+    """(elements, rows of the largest matrix factorised) of a program."""
+    work, widest = 0, 0
     for eqn in jaxpr.eqns:
         rounds = {"scan": eqn.params.get("length", 1), "while": WHILE}.get(eqn.primitive.name, 1)
         values = jax.tree.leaves(tuple(eqn.params.values()), is_leaf=_is_jaxpr)
-        inner = [getattr(v, "jaxpr", v) for v in values if _is_jaxpr(v)]
-        total += rounds * sum(map(_work, inner)) if inner else sum(getattr(v.aval, "size", 1) for v in eqn.outvars)
-    return total
+        inner = [_count(getattr(v, "jaxpr", v)) for v in values if _is_jaxpr(v)]
+        own = sum(getattr(v.aval, "size", 1) for v in eqn.outvars)
+        work += rounds * sum(part[0] for part in inner) if inner else own
+        if eqn.primitive.name in FACTORISATIONS:
+            widest = max(widest, min(eqn.invars[0].aval.shape[-2:]))
+        widest = max([widest, *(part[1] for part in inner)])
+    return work, widest
 
 
 def _is_jaxpr(value: Any) -> bool:
