@@ -37,7 +37,7 @@ def test_one_step_on_all_rows_is_the_best_q_and_the_slope_of_the_collapsed_bound
         moved, white = model.split(fit.posterior.z)
 
         def bound(theta):
-            return _model("inducing", tree, x, y, None).at(model.hyperparameters.at(theta)).log_evidence()
+            return _model("inducing", tree, x, y, tree["features"]).at(model.hyperparameters.at(theta)).log_evidence()
 
         slope = jax.grad(bound)(theta)
         # Adam's first step is the sign of the slope times the rate, a twentieth of it while it warms up
