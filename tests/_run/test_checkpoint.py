@@ -13,7 +13,8 @@ from tests._run.breaking import Dead, Disk
 from tests._run.walk import CHUNK, STEPS, TARGET, Walk, assert_same, walk
 from tests.killing import killed_at_save
 
-from jensen._run.checkpoint import Checkpoints, OtherRun, Saved
+from jensen._run.checkpoint import Checkpoints, OtherRun
+from jensen._run.saved import Saved
 from jensen.core import StopCode, StorageError
 from jensen.core.sealed import seal, unseal
 

@@ -2,9 +2,17 @@
 
 import os
 
+FEW = 4  # processors
+AFFECTED = "0.10."  # of jaxlib; a flag that a later one does not know would end the process
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
+
 
 def configure() -> None:
-    """Double precision, and compiled programs kept between processes: each unless the environment says otherwise."""
+    """Double precision, and compiled programs kept between processes: each unless the environment says otherwise.
+
+    On few processors XLA's kernels stay in their own threads (`never_wait`).
+    """
+    never_wait()
     import jax
 
     from jensen.datasets._places import cache_folder
@@ -20,3 +28,20 @@ def configure() -> None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def never_wait() -> None:
+    """Where there are at most four processors, tell XLA for the CPU that no kernel may hand parts to the thread pool.
+
+    A batched factorisation of jaxlib (Cholesky, 0.10.2) runs in a thread of the pool, gives its parts to the same pool
+    and waits for them. As many of them at once as there are threads, such as the Gaussian processes of one model, can
+    wait for ever. Programs still run their independent kernels side by side. To be called before anything is computed;
+    a flag in XLA_FLAGS is left as it is.
+    """
+    from importlib.metadata import version
+
+    flags = os.environ.get("XLA_FLAGS", "")
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    known = version("jaxlib").startswith(AFFECTED)
+    if known and usable <= FEW and "xla_cpu_multi_thread_eigen" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {ONE_THREAD}".strip()

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jensen._run.checkpoint import Saved
+from jensen._run.saved import Saved
 from jensen.core import StorageError
 from jensen.core.sealed import seal, unseal
 

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from jensen._run.ahead import bounds
-from jensen._run.checkpoint import Checkpoints, Saved
+from jensen._run.checkpoint import Checkpoints
 from jensen._run.chunk import program
+from jensen._run.saved import Saved
 from jensen._run.stop import Plateau, diverged
 from jensen.core import Algorithm, History, Posterior, PRNGKey, Run, StopCode, StorageError, Streams, stream
 from jensen.core.random import BATCH

@@ -14,7 +14,7 @@ def in_batches(fn: Callable[[Any], Any], rows: Any, size: int) -> Any:
 
     Unlike `jax.lax.map` with a batch size there is no remainder, which would be a second program beside the loop: XLA
     for the CPU runs the two at once, and where both hold a batched factorisation (Cholesky) they can wait for each
-    other for ever in a pool of two threads. The last batch is filled up with its last row instead.
+    other for ever in a pool of two threads (docs/reliability.md). The last batch is filled up with its last row.
     """
     n = jax.tree.leaves(rows)[0].shape[0]
     count = -(-n // max(1, min(size, n)))
