@@ -242,7 +242,8 @@ def draw(samples: list[tuple[int, int]], out: dict[str, Any], path: Path) -> Non
     for name in ("start", "epoch", "mode", "certificate"):
         if name in out:
             axes.axvline(at, color="grey", linewidth=0.6)
-            axes.annotate(f" {name}", (at, 0.08), rotation=90 if name == "start" else 0)
+            height = 0.08 if name != "start" else 0.4  # a sliver, whose name would lie over the next one
+            axes.annotate(f" {name}", (at, height), rotation=90 if name == "start" else 0)
             at += out[name]["rows_read"] / 1e6
     axes.set(xlabel="million rows read", ylabel="resident memory in GB", ylim=(0, 2.3))
     axes.set_title(f"{out['rows'] / 1e6:g} million rows, {out['data_GB']:.1f} GB")
