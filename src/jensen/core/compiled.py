@@ -126,7 +126,7 @@ def _light(target: Target) -> bool:
 _SIZES: dict[Any, tuple[int, int]] = {}
 
 
-def density_work(target: Target) -> int:
+def density_work(target: Target | Noisy) -> int:
     """Array elements that one evaluation of the log density computes, loops counted as often as they run.
 
     A loop of unknown length counts as `WHILE` rounds. Found once a structure and shapes, by tracing.
@@ -134,12 +134,12 @@ def density_work(target: Target) -> int:
     return _sizes(target)[0]
 
 
-def widest_factorisation(target: Target) -> int:
+def widest_factorisation(target: Target | Noisy) -> int:
     """Rows of the largest matrix that one evaluation of the log density factorises, or solves with; 0 without any."""
     return _sizes(target)[1]
 
 
-def _sizes(target: Target) -> tuple[int, int]:
+def _sizes(target: Target | Noisy) -> tuple[int, int]:
     exact = target.exact if isinstance(target, Noisy) else target
     leaves, tree = jax.tree.flatten(exact)
     mark = (tree, tuple((a.shape, a.dtype) if eqx.is_array(a) else a for a in leaves), jnp.result_type(float))
