@@ -68,7 +68,7 @@ def drive(
         prepare(algorithm, target, key, start, chunk)
     which = {} if checkpoint is None else identity(algorithm, target, key, steps=total, plateau=plateau, start=start)
     opened = contextlib.nullcontext() if checkpoint is None else Checkpoints(Path(checkpoint), which, devices.writes)
-    with one_thread(width_of(target)), opened as store, watched() as watch:
+    with one_thread(width_of(exact)), opened as store, watched() as watch:
         saved = from_first(devices, store.load) if store else None
         with devices.use():
             model, algorithm_there = devices.beginning(target), devices.same(algorithm)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from jensen.core.compiled import widest_factorisation
-from jensen.core.target import InPasses, Streams
+from jensen.core.target import InPasses, Target
 
 WIDTH = 1000  # unknowns, or rows of a matrix, from which factorisations gain more by threads than they lose
 NAMES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "GOTO_NUM_THREADS")
@@ -32,10 +32,10 @@ def one_thread(width: int = 0) -> Iterator[None]:
         yield
 
 
-def width_of(target: Any) -> int:
+def width_of(target: Target) -> int:
     """The number of unknowns, or the rows of the largest matrix that the log density factorises."""
     d = target.space.dimension
-    return d if isinstance(target, Streams | InPasses) else max(d, widest_factorisation(target))
+    return d if isinstance(target, InPasses) else max(d, widest_factorisation(target))
 
 
 def _openblas() -> Any:
