@@ -89,9 +89,9 @@ def counted(source: Any) -> Any:
     """The source, counting the rows that are read from it."""
     source.count, inner = 0, source._read
 
-    def read(block: int, low: int, high: int) -> dict[str, np.ndarray]:
+    def read(block: int, count: int, low: int, high: int) -> dict[str, np.ndarray]:
         source.count += high - low
-        return inner(block, low, high)
+        return inner(block, count, low, high)
 
     source._read = read
     return source

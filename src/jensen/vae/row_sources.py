@@ -25,8 +25,8 @@ class ScaledRows(RowSource):
         scale = hashlib.sha256(centre.tobytes() + spread.tobytes()).hexdigest()[:16]
         self.mark = f"{source.mark}/{scale}/{self._dtype}"
 
-    def _read(self, block: int, low: int, high: int) -> dict[str, np.ndarray]:
-        x = self._source.read(block, low, high)[self._name]
+    def _read(self, block: int, count: int, low: int, high: int) -> dict[str, np.ndarray]:
+        x = self._source.read(block, low, high, count)[self._name]
         return {self._name: ((x - self._centre) / self._spread).astype(self._dtype)}
 
     def where(self, block: int, row: int) -> str:
