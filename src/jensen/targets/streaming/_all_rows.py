@@ -117,7 +117,8 @@ class AllRows(Target):
         z = jnp.asarray(z)
         if z.ndim != 2 or z.shape[1] != self.space.dimension:
             raise InputError(f"z must have shape (n, {self.space.dimension}), got {z.shape}")
-        size = max(1, SWEEP // max(1, self.feeder.source.row_bytes * self.feeder.rows))
+        batches = -(-sum(self.feeder.order.sizes) // self.feeder.rows)  # more would be rows of weight zero
+        size = max(1, min(batches, SWEEP // max(1, self.feeder.source.row_bytes * self.feeder.rows)))
         reference, total = 0.0, None
         for columns, weights in self.feeder.sweep(size):
             base, parts = fn(self.template, self.places, jax.tree.map(jnp.asarray, columns), jnp.asarray(weights), z)
