@@ -77,6 +77,7 @@ class GPClassifier(ClassifierMixin, GPEstimator):
         num_neighbours: rows that a row leans on, of a Vecchia representation.
         optimise: whether hyperparameters are trained; else they stay at their starting values.
         num_starts: places from which the climb begins.
+        steps: of training at most, in all; None for 300.
         prior_scale: in log units; None for type-II maximum likelihood.
         hyperparameters: None for their mode, or a function of (target, key=...) that gives a `Fit`, such as
         `jensen.fit`.
@@ -98,6 +99,7 @@ class GPClassifier(ClassifierMixin, GPEstimator):
         num_neighbours: Any = 16,
         optimise: Any = True,
         num_starts: Any = 1,
+        steps: Any = None,
         prior_scale: Any = 3.0,
         hyperparameters: Any = None,
         num_draws: Any = 16,
@@ -111,6 +113,7 @@ class GPClassifier(ClassifierMixin, GPEstimator):
         self.num_neighbours = num_neighbours
         self.optimise = optimise
         self.num_starts = num_starts
+        self.steps = steps
         self.prior_scale = prior_scale
         self.hyperparameters = hyperparameters
         self.num_draws = num_draws
