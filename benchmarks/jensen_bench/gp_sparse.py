@@ -159,9 +159,10 @@ def gpytorch_collapsed(x: np.ndarray, y: np.ndarray, z: np.ndarray, steps: int) 
     torch.set_default_dtype(torch.float64)
     watch = Watch()
     inputs, targets = torch.as_tensor(x), torch.as_tensor(y)
-    likelihood = gpt.likelihoods.GaussianLikelihood()
-    kernel = gpt.kernels.ScaleKernel(gpt.kernels.MaternKernel(nu=2.5, ard_num_dims=x.shape[1]))
-    kernel.outputscale, kernel.base_kernel.lengthscale, likelihood.noise = 1.0, LENGTHSCALE, NOISE
+    likelihood: Any = gpt.likelihoods.GaussianLikelihood()
+    kernel: Any = gpt.kernels.ScaleKernel(gpt.kernels.MaternKernel(nu=2.5, ard_num_dims=x.shape[1]))
+    kernel.initialize(**{"outputscale": 1.0, "base_kernel.lengthscale": LENGTHSCALE})
+    likelihood.initialize(noise=NOISE)
     covariance = gpt.kernels.InducingPointKernel(kernel, torch.as_tensor(z).clone(), likelihood)
 
     class Regression(gpt.models.ExactGP):
