@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from jensen._numerics.lanes import over_lanes
 from jensen._numerics.lbfgs import begin_again
 from jensen.algorithms import Mode
 from jensen.algorithms.mode import ModeState
@@ -53,7 +54,7 @@ class GrowingMode(Mode):
         few = state.left > 0
         mode, step = super().step(key, state.mode, target.seen(few), clock)
         left = jnp.where(step.stop == StopCode.CONTINUE, jnp.maximum(state.left - 1, 0), 0)
-        again = ModeState(jax.vmap(begin_again)(mode.descents), jnp.zeros_like(mode.ended))
+        again = ModeState(over_lanes(begin_again)(mode.descents), jnp.zeros_like(mode.ended))
         mode = jax.tree.map(lambda new, old: jnp.where(few & (left == 0), new, old), again, mode)
         go_on = jnp.asarray(StopCode.CONTINUE, step.stop.dtype)
         step = eqx.tree_at(lambda s: s.stop, step, jnp.where(few, go_on, step.stop))

@@ -12,12 +12,12 @@ import numpy as np
 
 from jensen._run import run
 from jensen.algorithms import Mode
-from jensen.core import InputError, PointPosterior, PRNGKey
+from jensen.core import Compiled, InputError, PointPosterior, PRNGKey
 from jensen.gp._choice import KINDS
 from jensen.gp._climb import GrowingEvidence, GrowingMode
 from jensen.gp._linalg import explain
 from jensen.gp._minibatch import TrainedCVI, TrainedModel
-from jensen.gp.evidence_target import EvidenceTarget
+from jensen.gp.evidence_target import EvidenceTarget, log_normal_prior
 from jensen.gp.priors.inducing import Points
 from jensen.targets import Minibatched
 
@@ -32,6 +32,7 @@ LARGEST_ITERATED = 500  # the same where an evaluation takes some ten factorisat
 STEPS = 300
 STEPS_BEFORE = 60  # on some of the rows, where all are climbed on after them
 STEPS_AFTER = 80  # on all rows, where a climb on some of them came first
+BRIEF = 40  # steps up to which it takes longer to compile them well
 LOWEST = 1e300  # where a climb ends that found no finite value
 MEMORY = 40  # pairs of L-BFGS: hundreds of coordinates of inducing points are ill-conditioned, and pairs cost little
 TOLERANCE = 0.01  # distance to the mode of the hyperparameters, in their posterior standard deviations
@@ -89,6 +90,11 @@ def _evidence_at(target: EvidenceTarget, theta: Any) -> Any:
     return target.log_density(theta) - target.log_prior(theta)
 
 
+@Compiled
+def _log_prior(hyperparameters: Any, theta: Any, scale: Any) -> Any:
+    return log_normal_prior(hyperparameters, theta, scale)
+
+
 def _log_evidence(target: EvidenceTarget, theta: Any) -> float:
     return float(_evidence_at(target, theta))
 
@@ -136,10 +142,12 @@ class GPEstimator(BaseEstimator):
         elif climbs:
             z, height = self._mode(key, target, begin, some, blocks, stream)
             draws = z[None]
-            self.log_evidence_ = None if height is None else height - float(target.log_prior(z))
+            self.log_evidence_ = (
+                None if height is None else height - float(_log_prior(target.hyperparameters, z, target.prior_scale))
+            )
         else:
             draws = begin[None]
-        middle = jnp.median(draws, 0)  # of the values too: coordinates are increasing functions of them
+        middle = jnp.asarray(np.median(draws, 0))  # of the values too: coordinates are increasing functions of them
         numbers = np.asarray(target.hyperparameters.numbers(middle))
         self.hyperparameters_ = dict(zip(target.hyperparameters.names, numbers.tolist(), strict=True))
         if self.log_evidence_ is None:
@@ -156,10 +164,11 @@ class GPEstimator(BaseEstimator):
         starts, left = settings.num_starts, settings.steps
         evidence, tree, scale = target.log_evidence, target.hyperparameters.tree, target.prior_scale
         if blocks is not None and starts == 1 and stream is None:
-            growing = GrowingEvidence(evidence, tree, *target.args, few=blocks, prior_scale=scale, optimisation=1)
             steps = left or STEPS_BEFORE + STEPS_AFTER
-            z, height = self._climbed(key, growing, begin, 1, steps, GrowingMode, before=STEPS_BEFORE)
-            return z, height if steps > STEPS_BEFORE else None
+            level = 0 if steps <= BRIEF else 1
+            growing = GrowingEvidence(evidence, tree, *target.args, few=blocks, prior_scale=scale, optimisation=level)
+            before = min(STEPS_BEFORE, steps - 1)  # the last step sees all rows, and says the evidence
+            return self._climbed(key, growing, begin, 1, steps, GrowingMode, before=before)
         steps = STEPS
         if blocks is not None:
             some = tuple(eqx.tree_at(lambda m: m.blocks, a, jnp.asarray(blocks, jnp.int32)) for a in target.args)

@@ -162,7 +162,7 @@ class GPClassifier(ClassifierMixin, GPEstimator):
             draws, at = self._train(_evidence, tree, template, rule, x=X), Hyperparameters(tree).at
             self._trees, self._template = [at(d) for d in draws], template
             self._sites = [_sites(tree, template, rule) for tree in self._trees]
-            self.kernel_ = at(jnp.median(draws, 0))["kernel"]
+            self.kernel_ = at(jnp.asarray(np.median(draws, 0)))["kernel"]
         self.representation_ = f"{kind}: {why}"
         return self
 

@@ -21,6 +21,8 @@ LOG_2PI = math.log(2 * math.pi)
 class GaussianRegression(eqx.Module):
     """y = f(x) + N(0, noise), f ~ GP(0, k): evidence (or its bound) and predictions of f."""
 
+    y: eqx.AbstractVar[Float[Array, " n"]]
+
     @abc.abstractmethod
     def at(self, parts: dict[str, Any]) -> "GaussianRegression":
         """The same data with other trained parts: `kernel`, `noise`, and `features` where there are some."""

@@ -168,7 +168,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
             blocks = some_blocks(self._model) if self.optimise else None
             draws = self._train(_evidence, tree, self._model, x=X, some=few, blocks=blocks, begin=begin, stream=stream)
             at = Hyperparameters(tree).at
-            self._trees, middle = [at(d) for d in draws], at(jnp.median(draws, 0))
+            self._trees, middle = [at(d) for d in draws], at(jnp.asarray(np.median(draws, 0)))
             self._held: list[Any] = []
             self.kernel_, self.noise_ = middle["kernel"], float(middle["noise"])
         self.representation_ = f"{kind}: {why}"
