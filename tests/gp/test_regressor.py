@@ -245,6 +245,15 @@ def test_constant_targets_and_repeated_inputs_are_answered():
     assert np.all(np.isfinite(many.predict([[0.5]])))
 
 
+@pytest.mark.parametrize(("x", "y", "words"), [(1e200, 1.0, "X holds 1e"), (1.0, -1e200, "y holds 1e")])
+def test_numbers_whose_squares_overflow_are_refused(x, y, words):
+    with pytest.raises(InputError, match=words.replace("+", ".")):
+        GPRegressor().fit(x * np.arange(1.0, 4.0)[:, None] / 3, y * np.arange(1.0, 4.0) / 3)
+    if x > 1:
+        with pytest.raises(InputError, match=words):
+            GPClassifier().fit(x * np.arange(1.0, 4.0)[:, None] / 3, [0, 1, 0])
+
+
 def test_a_single_class_is_refused():
     with pytest.raises(InputError, match="one class"):
         GPClassifier().fit(np.zeros((3, 1)), [1, 1, 1])

@@ -33,6 +33,7 @@ STEPS = 300
 STEPS_BEFORE = 60  # on some of the rows, where all are climbed on after them
 STEPS_AFTER = 80  # on all rows, where a climb on some of them came first
 BRIEF = 40  # steps up to which it takes longer to compile them well
+LARGEST_NUMBER = 1e140  # in X and y
 LOWEST = 1e300  # where a climb ends that found no finite value
 MEMORY = 40  # pairs of L-BFGS: hundreds of coordinates of inducing points are ill-conditioned, and pairs cost little
 TOLERANCE = 0.01  # distance to the mode of the hyperparameters, in their posterior standard deviations
@@ -78,6 +79,17 @@ def inducing_points(x: np.ndarray, m: int, seed: int) -> Points:
         return Points(unique / width, width)
     make: Any = KMeans  # its stubs are wrong about n_init
     return Points(make(m, n_init=1, max_iter=5, random_state=seed).fit(unique / width).cluster_centers_, width)
+
+
+def check_sizes(x: np.ndarray, y: np.ndarray | None = None) -> None:
+    """Raises `InputError` for numbers whose squares overflow: distances and variances of them do not exist."""
+    for name, values in (("X", x), ("y", np.zeros(1) if y is None else y)):
+        largest = float(np.max(np.abs(values)))
+        if largest > LARGEST_NUMBER:
+            raise InputError(
+                f"{name} holds {largest:.3g}, whose square overflows in double precision: choose another unit or scale "
+                f"it (sklearn.preprocessing.StandardScaler)"
+            )
 
 
 def doubled(tree: Any) -> Any:

@@ -16,6 +16,7 @@ from jensen.gp._choice import LINE, choose
 from jensen.gp._estimator import (
     LARGEST_ITERATED,
     GPEstimator,
+    check_sizes,
     doubled,
     inducing_points,
     pad,
@@ -125,10 +126,11 @@ class GPClassifier(ClassifierMixin, GPEstimator):
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self._check_settings()
+        check_sizes(X)
         self.classes_, labels = np.unique(y, return_inverse=True)
         c = len(self.classes_)
         if c < 2:
-            raise InputError(f"GPClassifier needs two classes or more, and y has one class: {self.classes_[0]!r}")
+            raise InputError(f"GPClassifier needs two classes or more, and y has one class: {self.classes_[0]}")
         values = 1 if c == 2 else c
         with jax.enable_x64(True):
             self.kernel_ = doubled(as_kernel(self.kernel, X))

@@ -16,6 +16,7 @@ from jensen.gp._estimator import (
     LARGEST,
     STEPS,
     GPEstimator,
+    check_sizes,
     doubled,
     inducing_points,
     pad,
@@ -144,6 +145,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
         X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64)
         y = np.asarray(y, float)
         self._check_settings()
+        check_sizes(X, y)
         if not self.noise > 0:
             raise InputError(f"noise must be positive, got {self.noise}")
         spread = float(np.std(y)) if self.normalize_y else 1.0
