@@ -140,7 +140,8 @@ class GPEstimator(BaseEstimator):
         """
         settings: Any = self
         scale = jnp.inf if settings.prior_scale is None else settings.prior_scale
-        target = EvidenceTarget(evidence, tree, *args, prior_scale=scale)
+        level = 1 if settings.hyperparameters is None else None
+        target = EvidenceTarget(evidence, tree, *args, prior_scale=scale, optimisation=level)
         begin = target.hyperparameters.theta if begin is None else begin
         climbs = settings.hyperparameters is None and target.hyperparameters.names and settings.optimise
         if not climbs and not math.isfinite(_log_evidence(target, begin)):
