@@ -209,6 +209,14 @@ def test_papers_and_reproduce(package, capsys):
     assert reproduce_command("known", False, False) == 1
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_only_the_quick_mode_is_compiled_in_haste(package, monkeypatch, full):
+    seen = []
+    monkeypatch.setattr("jensen._cli.setup.configure", lambda in_haste=False: seen.append(in_haste))
+    assert reproduce_command("known", full, True) == 0
+    assert seen == [not full]
+
+
 def test_priors_are_read_as_text():
     assert parse_priors(["x=normal(0, -1e3)", "sd(g|Intercept) = exponential(1)"]) == {
         "x": ("normal", 0.0, -1000.0),

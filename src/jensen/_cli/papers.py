@@ -48,7 +48,7 @@ def papers_command(topic: str | None, as_json: bool) -> int:
 
 
 def reproduce_command(slug: str, full: bool, as_json: bool) -> int:
-    """Run a paper's claims. Exit code 1 when one fails."""
+    """Run a paper's claims, in quick mode compiled in haste. Exit code 1 when one fails."""
     from jensen.core import UnknownName
 
     package = load_group("jensen.papers", "papers")
@@ -57,7 +57,7 @@ def reproduce_command(slug: str, full: bool, as_json: bool) -> int:
         raise UnknownName("paper", slug, known)
     from jensen._cli.setup import configure
 
-    configure()
+    configure(in_haste=not full)
     result = package.reproduce(slug, full).to_json()
     result = json.loads(result) if isinstance(result, str) else result
     if as_json:
