@@ -51,9 +51,9 @@ def never_wait() -> None:
 
 
 def compile_in_haste() -> None:
-    """Tell XLA to compile with LLVM's first level and without fusion emitters. To be called before anything is computed.
+    """Tell XLA to compile with LLVM's first level and without fusion emitters.
 
-    A flag in XLA_FLAGS is left as it is.
+    To be called before anything is computed. A flag in XLA_FLAGS is left as it is.
     """
     from importlib.metadata import version
 

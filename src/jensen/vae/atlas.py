@@ -1,6 +1,7 @@
 """A manifold of any topology as a mixture of autoencoders whose encoders invert their decoders exactly."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -8,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jensen.core import BatchObjective, Density, Estimate, InputError, PRNGKey, Scalar, scalar_field
+from jensen.core import BatchObjective, Compiled, Density, Estimate, InputError, PRNGKey, Scalar, scalar_field
+from jensen.core.compiled import PASSES
 from jensen.families import Flow
 
 SHARPNESS = 20.0  # nats that the density of a `SoftBox` falls by over one radius beyond its edge
@@ -123,7 +125,9 @@ class Atlas(eqx.Module):
         """||x - D_k(z_k)||^2 / (2 sigma^2) - log p(z_k), in nats."""
         return self._misfits(x, z, self.decode(z))
 
-    def _misfits(self, x: Float[Array, " n"], z: Float[Array, "k d"], decoded: Float[Array, "k n"]) -> Float[Array, " k"]:
+    def _misfits(
+        self, x: Float[Array, " n"], z: Float[Array, "k d"], decoded: Float[Array, "k n"]
+    ) -> Float[Array, " k"]:
         error = jnp.sum((x - decoded) ** 2, 1)
         return 0.5 * error / self.noise**2 - jax.vmap(self.prior.log_prob)(z)
 
@@ -208,7 +212,7 @@ def descend(
     return _descend(atlas, loss, start, jnp.asarray(step_size, start.dtype), steps)
 
 
-@eqx.filter_jit
+@partial(Compiled, small=PASSES)
 def _descend(atlas: Atlas, loss: Callable[[Any], Any], start: Array, step_size: Array, steps: int) -> Descent:
     radius = atlas.prior.radius
     factors = step_size * 0.5 ** jnp.arange(HALVINGS, dtype=start.dtype)
