@@ -48,7 +48,7 @@ def _circle(seed: int, num_charts: int) -> Atlas:
     rng = np.random.default_rng(seed)
     angle = rng.uniform(0, 2 * np.pi, 1000)
     X = _at(angle) + NOISE * rng.normal(size=(1000, 2))
-    settings: Any = dict(epochs=(20, 20, 20), batch_size=100, num_layers=4, progress=False)
+    settings: Any = dict(epochs=(12, 12, 12), batch_size=100, num_layers=4, progress=False)
     return fit_atlas(jax.random.key(seed), X, 1, num_charts, **settings)
 
 
