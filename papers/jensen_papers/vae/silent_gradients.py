@@ -59,7 +59,7 @@ def reproduce(full: bool = False, figure: Path | None = None) -> Result:
     with jax.enable_x64(True):
         expectation = _expectations()
         steps, curves = _linear(2000 if full else 800)
-    claims = [expectation, *_variances(), steps, *_binary(2000 if full else 500)]
+    claims = [expectation, *_variances(), steps, *_binary(2000 if full else 800)]
     claims += _digits(8000 if full else 300, full)
     if figure is not None:
         _draw(curves, figure)
