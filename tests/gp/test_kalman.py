@@ -92,11 +92,11 @@ def test_long_series_take_the_filter_and_say_so():
 
 
 def test_training_that_begins_on_a_stretch_ends_at_the_mode_of_all(monkeypatch):
-    from jensen.gp import regressor
+    from jensen.gp import _representation
 
     t, y = irregular(300)
     at_once = GPRegressor(representation="state_space").fit(t, y)
-    monkeypatch.setattr(regressor, "STRETCH", 60)
+    monkeypatch.setattr(_representation, "STRETCH", 60)
     in_stages = GPRegressor(representation="state_space").fit(t, y)
     for name, value in at_once.hyperparameters_.items():
         # the run stops within a hundredth of a posterior standard deviation, which here is below one

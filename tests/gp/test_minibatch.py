@@ -9,11 +9,12 @@ import jensen as jn
 from jensen.core import InputError, PointPosterior
 from jensen.gp import Collapsed, GPRegressor
 from jensen.gp._minibatch import TrainedCVI, TrainedModel
+from jensen.gp._representation import represented
 from jensen.gp.kernels import RBF
 from jensen.gp.latent import LatentModel
 from jensen.gp.likelihoods import Gaussian
 from jensen.gp.priors import Inducing, Points
-from jensen.gp.regressor import _model, _placed
+from jensen.gp.regressor import _placed
 
 
 def waves(n, seed=0):
@@ -37,7 +38,9 @@ def test_one_step_on_all_rows_is_the_best_q_and_the_slope_of_the_collapsed_bound
         moved, white = model.split(fit.posterior.z)
 
         def bound(theta):
-            return _model("inducing", tree, x, y, tree["features"]).at(model.hyperparameters.at(theta)).log_evidence()
+            return (
+                represented("inducing", tree, x, y, tree["features"]).at(model.hyperparameters.at(theta)).log_evidence()
+            )
 
         slope = jax.grad(bound)(theta)
         # Adam's first step is the sign of the slope times the rate, a twentieth of it while it warms up

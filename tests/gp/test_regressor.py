@@ -8,6 +8,17 @@ from scipy.stats import binomtest, norm
 from jensen.core import InputError, UnknownName
 from jensen.gp import GPClassifier, GPRegressor
 from jensen.gp.kernels import RBF, Constant, Coregion, Linear, Matern32, kernel, with_tasks
+from jensen.progress import Silent
+
+
+class Counted(Silent):
+    """Notes at which step a run has arrived."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def update(self, moment):
+        self.seen.append(moment.step)
 
 
 def waves(n=60, seed=0):
@@ -83,6 +94,25 @@ def test_inducing_points_come_close_to_the_exact_posterior():
     assert "25 points" in sparse.representation_
 
 
+@pytest.mark.parametrize("kind", ["exact", "inducing"])
+def test_many_predictions_are_made_some_at_a_time_and_pass_over_the_data_once(kind, monkeypatch):
+    from jensen.gp import regressor
+
+    x, y = waves(60)
+    fitted = GPRegressor(representation=kind, num_inducing=12, steps=20).fit(x, y)
+    new = np.linspace(-3, 3, 100)[:, None]
+    at_once = fitted.predict(new, return_std=True)
+    monkeypatch.setattr(regressor, "AT_ONCE", 32)
+    with monkeypatch.context() as patched:
+        patched.setattr(regressor, "_conditioned", None)  # it is not asked again
+        in_parts = fitted.predict(new, return_std=True)
+    for a, b in zip(at_once, in_parts, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-10)
+    again = fitted.fit(x[:40], y[:40]).predict(new)  # and what was held is forgotten
+    np.testing.assert_allclose(again, fitted.fit(x[:40], y[:40]).predict(new), atol=1e-12)
+    assert np.max(np.abs(again - at_once[0])) > 1e-6
+
+
 def test_intervals_of_data_from_the_model_cover():
     """90 % intervals of new observations, hyperparameters known: binomial at a false alarm of 1e-6."""
     inside = total = 0
@@ -109,19 +139,42 @@ def test_hyperparameters_by_fit_come_with_a_certificate():
     assert np.mean(np.abs(y - mean) < 3 * std) > 0.9
 
 
-def test_training_that_begins_on_some_rows_ends_at_the_mode_of_all(monkeypatch):
-    """Also of the prior: its centre is where the hyperparameters began, not where the first rows led them."""
-    from jensen.gp import regressor
+@pytest.fixture
+def few_rows(monkeypatch):
+    """Five blocks of 32 rows, and training that begins on two of them."""
+    from jensen.gp import _collapsed, _representation
 
+    monkeypatch.setattr(_collapsed, "BLOCK", 32)
+    monkeypatch.setattr(_representation, "FEW", 60)
+    monkeypatch.setattr(_representation, "SHARE", 1)
+
+
+@pytest.mark.parametrize("num_starts", [1, 2])
+def test_training_that_begins_on_some_rows_ends_at_the_mode_of_all(few_rows, num_starts, monkeypatch):
+    """Also of the prior: its centre is where the hyperparameters began, not where the first rows led them."""
     x, y = waves(150)
     settings = {"representation": "inducing", "num_inducing": 8, "prior_scale": 0.3}
+    in_stages = GPRegressor(num_starts=num_starts, **settings).fit(x, y)
+    monkeypatch.undo()
     at_once = GPRegressor(**settings).fit(x, y)
-    monkeypatch.setattr(regressor, "FEW", 60)
-    monkeypatch.setattr(regressor, "SHARE", 1)
-    in_stages = GPRegressor(**settings).fit(x, y)
+    assert in_stages.log_evidence_ == pytest.approx(at_once.log_evidence_, abs=0.01)
     for name in ("kernel.lengthscale[0]", "kernel.variance", "noise"):
         # the run stops within a hundredth of a posterior standard deviation, which a prior scale of 0.3 bounds
         assert np.log(in_stages.hyperparameters_[name] / at_once.hyperparameters_[name]) == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.parametrize("settings", [{"steps": 7}, {"steps": 7, "num_starts": 2}, {"steps": 63}])
+def test_steps_are_limited_and_the_evidence_is_that_of_all_rows(few_rows, settings):
+    x, y = waves(150)
+    seen = []
+    fitted = GPRegressor(
+        representation="inducing", num_inducing=8, progress=Counted(seen), random_state=1, **settings
+    ).fit(x, y)
+    assert max(seen) <= settings["steps"]
+    with jax.enable_x64(True):
+        there = fitted._model.at(fitted._trees[0])
+        assert fitted.log_evidence_ == pytest.approx(float(there.log_evidence()), abs=1e-9)
+        assert float(there.noise) == pytest.approx(fitted.noise_)
 
 
 def test_a_posterior_of_hyperparameters_leaves_the_inducing_points_alone():
@@ -190,6 +243,15 @@ def test_constant_targets_and_repeated_inputs_are_answered():
     np.testing.assert_allclose(fitted.predict([[0.0]]), 3.0, atol=1e-6)
     many = GPRegressor().fit(np.repeat([[0.0], [1.0]], 3, 0), [0.0, 0.1, -0.1, 2.0, 2.1, 1.9])
     assert np.all(np.isfinite(many.predict([[0.5]])))
+
+
+@pytest.mark.parametrize(("x", "y", "words"), [(1e200, 1.0, "X holds 1e"), (1.0, -1e200, "y holds 1e")])
+def test_numbers_whose_squares_overflow_are_refused(x, y, words):
+    with pytest.raises(InputError, match=words.replace("+", ".")):
+        GPRegressor().fit(x * np.arange(1.0, 4.0)[:, None] / 3, y * np.arange(1.0, 4.0) / 3)
+    if x > 1:
+        with pytest.raises(InputError, match=words):
+            GPClassifier().fit(x * np.arange(1.0, 4.0)[:, None] / 3, [0, 1, 0])
 
 
 def test_a_single_class_is_refused():

@@ -47,6 +47,16 @@ def start_descent(z: Float[Array, " d"], memory: int) -> Descent:
     return Descent(z, highest, zero, zero, none, empty, empty, jnp.zeros(memory, dtype), jnp.ones(d, dtype))
 
 
+def begin_again(descent: Descent) -> Descent:
+    """A descent of a slightly different function from here: the first trial is z itself, and the pairs are kept."""
+    highest, zero = jnp.finfo(descent.z.dtype).max, jnp.zeros_like
+    return eqx.tree_at(
+        lambda d: (d.value, d.direction, d.length),
+        descent,
+        (jnp.full_like(descent.value, highest), zero(descent.direction), zero(descent.length)),
+    )
+
+
 def advance(
     descent: Descent, value: Float[Array, ""], gradient: Float[Array, " d"]
 ) -> tuple[Descent, Bool[Array, ""], Bool[Array, ""]]:
@@ -77,6 +87,7 @@ def advance(
     vertex = -slope * descent.length**2 / (2 * rise)
     shorter = jnp.clip(jnp.where(jnp.isfinite(vertex), vertex, 0.0), 0.1 * descent.length, 0.5 * descent.length)
     plain = jnp.minimum(1.0, 1 / jnp.maximum(jnp.linalg.norm(direction), jnp.finfo(z.dtype).tiny))
+    plain = jnp.where(jnp.any(descent.weights > 0), 1.0, plain)  # pairs say how far to go
     after = jnp.where(first, plain, jnp.where(useful, 1.0, 2 * descent.length))
     length = jnp.where(accepted, after, shorter)
     direction = jnp.where(accepted, direction, descent.direction)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jensen._numerics.lanes import over_lanes
 from jensen._numerics.lbfgs import Descent, advance, decrement, start_descent, trial
 from jensen.algorithms._starts import start_points
 from jensen.core import (
@@ -68,15 +69,17 @@ class Mode(Algorithm):
 
     def init(self, key: PRNGKey, target: Any, start: Posterior) -> ModeState:
         points = start_points(key, target, start, self.num_starts)
-        descents = jax.vmap(lambda z: start_descent(z, self.memory))(points)
+        descents = over_lanes(lambda z: start_descent(z, self.memory))(points)
         return ModeState(descents, jnp.zeros(self.num_starts, bool))
 
     def step(self, key: PRNGKey, state: ModeState, target: Any, clock: Clock) -> tuple[ModeState, Step]:
-        value, gradient = jax.vmap(jax.value_and_grad(lambda z: -target.log_density(z)))(
-            jax.vmap(trial)(state.descents)
-        )
-        descents, accepted, lost = jax.vmap(advance)(state.descents, value, gradient)
-        distance = jax.vmap(decrement)(descents)
+
+        def tried(descent: Descent) -> Any:
+            value, gradient = jax.value_and_grad(lambda z: -target.log_density(z))(trial(descent))
+            descent, accepted, lost = advance(descent, value, gradient)
+            return descent, accepted, lost, decrement(descent)
+
+        descents, accepted, lost, distance = over_lanes(tried)(state.descents)
         remembered = jnp.any(descents.weights > 0, axis=1)
         ended = state.ended | lost | (accepted & remembered & (distance < self.tolerance))
         best = jnp.argmin(descents.value)

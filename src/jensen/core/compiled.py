@@ -23,6 +23,7 @@ WORK = 50_000  # of a log density up to which some thousand evaluations take les
 SMALL = 20_000  # elements of all other arrays up to which the same is taken to hold
 PASSES = 1_000_000  # the same for programs that pass over their arguments a few times
 FACTORISATIONS = {"cholesky", "eig", "eigh", "geqrf", "hessenberg", "lu", "qr", "schur", "svd", "triangular_solve"}
+FULL = 3  # above any level of haste
 WHILE = 100  # rounds that a loop of unknown length is taken to make
 
 
@@ -71,8 +72,8 @@ class Compiled(Generic[P, R]):
     """A function or method under `eqx.filter_jit` in two forms: compiled in `haste()`, and with all that XLA can do.
 
     A call takes the form for haste where compilation is nearly all of the time that it needs: if the log densities of
-    the targets among its arguments have at most `WORK` (or say that they are `brief`: made for so few evaluations that
-    it does not matter), and its other arrays at most `small` elements. The choice
+    the targets among its arguments have at most `WORK`, and its other arrays at most `small` elements. A target made
+    for few evaluations may name the level of `haste` in its `optimisation`, whatever one costs. The choice
     depends on structure and shapes alone, so that results are reproducible. What takes many steps uses `full`. Within
     another trace it is the function itself. Over a mesh of devices its value is whole on each of them, unless `gather`
     says that it places its value itself.
@@ -83,11 +84,19 @@ class Compiled(Generic[P, R]):
         self.fn, self.small = fn, small
         self.program = _gathering(fn) if gather else fn
         self.full = Form(self.program)
+        self._levels: dict[int, Form[P, R]] = {}
 
-    @functools.cached_property
+    @property
     def hasty(self) -> Form[P, R]:
         """The form that is compiled in haste."""
-        return Form(self.program, compiler_options=haste()) if haste() else self.full
+        return self.at(0)
+
+    def at(self, level: int) -> Form[P, R]:
+        """The form that is compiled at a level of `haste`."""
+        if level not in self._levels:
+            options = haste(level)
+            self._levels[level] = Form(self.program, compiler_options=options) if options else self.full
+        return self._levels[level]
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As a method: evaluated eagerly, it would be dozens of programs, one for each primitive."""
@@ -97,8 +106,8 @@ class Compiled(Generic[P, R]):
         """The form that these arguments ask for."""
         parts = jax.tree.leaves(args, is_leaf=_is_target)
         elements = sum(math.prod(a.shape) for a in parts if eqx.is_array(a))
-        light = elements <= self.small and all(_light(t) for t in parts if _is_target(t))
-        return self.hasty if light else self.full
+        levels = [_level(t) for t in parts if _is_target(t)]
+        return self.at(max(levels, default=0)) if elements <= self.small and FULL not in levels else self.full
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The function's value, from a compiled program."""
@@ -119,8 +128,11 @@ def _is_target(value: Any) -> bool:
     return isinstance(value, Target)
 
 
-def _light(target: Target) -> bool:
-    return getattr(target, "brief", False) or density_work(target) <= WORK
+def _level(target: Target) -> int:
+    asked = getattr(target, "optimisation", None)
+    if asked is None:
+        asked = 0 if density_work(target) <= WORK else FULL
+    return asked
 
 
 _SIZES: dict[Any, tuple[int, int]] = {}

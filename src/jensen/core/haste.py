@@ -12,15 +12,18 @@ _HASTE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": Fa
 
 
 @functools.cache
-def haste() -> dict[str, Any]:
-    """Compiler options under which XLA takes about a third of its time, for code a few times as slow.
+def haste(level: int = 0) -> dict[str, Any]:
+    """Compiler options for XLA's optimisation at a low level, without what takes it longest.
 
-    For the CPU alone, and empty where this version of XLA does not know them.
+    Level 0 takes about a third of the time of compilation, for code a few times as slow; level 1 about half, for code
+    slower by a fifth where it is not products of matrices. For the CPU alone, and empty where this version of XLA does
+    not know them.
     """
     if jax.default_backend() != "cpu":
         return {}
+    options = _HASTE | {"xla_backend_optimization_level": level}
     try:
-        jax.jit(lambda: 0, compiler_options=_HASTE).lower().compile()
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
     except Exception:
         return {}
-    return _HASTE
+    return options

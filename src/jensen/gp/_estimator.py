@@ -12,11 +12,12 @@ import numpy as np
 
 from jensen._run import run
 from jensen.algorithms import Mode
-from jensen.core import InputError, PointPosterior, PRNGKey
+from jensen.core import Compiled, InputError, PointPosterior, PRNGKey
 from jensen.gp._choice import KINDS
+from jensen.gp._climb import GrowingEvidence, GrowingMode
 from jensen.gp._linalg import explain
 from jensen.gp._minibatch import TrainedCVI, TrainedModel
-from jensen.gp.evidence_target import EvidenceTarget
+from jensen.gp.evidence_target import EvidenceTarget, log_normal_prior
 from jensen.gp.priors.inducing import Points
 from jensen.targets import Minibatched
 
@@ -31,6 +32,8 @@ LARGEST_ITERATED = 500  # the same where an evaluation takes some ten factorisat
 STEPS = 300
 STEPS_BEFORE = 60  # on some of the rows, where all are climbed on after them
 STEPS_AFTER = 80  # on all rows, where a climb on some of them came first
+BRIEF = 40  # steps up to which it takes longer to compile them well
+LARGEST_NUMBER = 1e140  # in X and y
 LOWEST = 1e300  # where a climb ends that found no finite value
 MEMORY = 40  # pairs of L-BFGS: hundreds of coordinates of inducing points are ill-conditioned, and pairs cost little
 TOLERANCE = 0.01  # distance to the mode of the hyperparameters, in their posterior standard deviations
@@ -78,6 +81,17 @@ def inducing_points(x: np.ndarray, m: int, seed: int) -> Points:
     return Points(make(m, n_init=1, max_iter=5, random_state=seed).fit(unique / width).cluster_centers_, width)
 
 
+def check_sizes(x: np.ndarray, y: np.ndarray | None = None) -> None:
+    """Raises `InputError` for numbers whose squares overflow: distances and variances of them do not exist."""
+    for name, values in (("X", x), ("y", np.zeros(1) if y is None else y)):
+        largest = float(np.max(np.abs(values)))
+        if largest > LARGEST_NUMBER:
+            raise InputError(
+                f"{name} holds {largest:.3g}, whose square overflows in double precision: choose another unit or scale "
+                f"it (sklearn.preprocessing.StandardScaler)"
+            )
+
+
 def doubled(tree: Any) -> Any:
     """The tree in double precision: kernels and rules may have been made under other flags."""
     return jax.tree.map(lambda a: jnp.asarray(a, jnp.float64) if eqx.is_inexact_array(a) else a, tree)
@@ -86,6 +100,11 @@ def doubled(tree: Any) -> Any:
 @eqx.filter_jit
 def _evidence_at(target: EvidenceTarget, theta: Any) -> Any:
     return target.log_density(theta) - target.log_prior(theta)
+
+
+@Compiled
+def _log_prior(hyperparameters: Any, theta: Any, scale: Any) -> Any:
+    return log_normal_prior(hyperparameters, theta, scale)
 
 
 def _log_evidence(target: EvidenceTarget, theta: Any) -> float:
@@ -108,12 +127,14 @@ class GPEstimator(BaseEstimator):
         *args: Any,
         x: np.ndarray,
         some: Any = None,
+        blocks: int | None = None,
         begin: Any = None,
         stream: Any = None,
     ) -> Any:
         """The coordinates of the hyperparameters, (draws, p): their mode, or draws of their posterior.
 
         The prior is centred at `tree`. `some`: the `args` of some of the rows, on which the climb to the mode begins;
+        `blocks`: so many of its blocks of rows, where the one argument is a `Collapsed` model;
         `begin`: coordinates where it begins instead; `stream`: the model and the size of the batches by which it is
         trained instead of by all rows.
         """
@@ -131,19 +152,14 @@ class GPEstimator(BaseEstimator):
             draws = jnp.asarray(fit.posterior.sample(jax.random.key(1), settings.num_draws)["theta"])
             self.certificate_ = fit.certificate
         elif climbs:
-            starts, steps = settings.num_starts, STEPS
-            if some is not None:
-                few = EvidenceTarget(evidence, tree, *some, prior_scale=scale, brief=True)
-                begin, _ = self._climbed(key, few, begin, starts, STEPS_BEFORE)
-                starts, steps = 1, STEPS_AFTER
-            if stream is not None:
-                draws = self._by_batches(key, stream, begin)[None]
-            else:
-                z, height = self._climbed(key, target, begin, starts, steps)
-                draws, self.log_evidence_ = z[None], height - float(target.log_prior(z))
+            z, height = self._mode(key, target, begin, some, blocks, stream)
+            draws = z[None]
+            self.log_evidence_ = (
+                None if height is None else height - float(_log_prior(target.hyperparameters, z, target.prior_scale))
+            )
         else:
             draws = begin[None]
-        middle = jnp.median(draws, 0)  # of the values too: coordinates are increasing functions of them
+        middle = jnp.asarray(np.median(draws, 0))  # of the values too: coordinates are increasing functions of them
         numbers = np.asarray(target.hyperparameters.numbers(middle))
         self.hyperparameters_ = dict(zip(target.hyperparameters.names, numbers.tolist(), strict=True))
         if self.log_evidence_ is None:
@@ -152,27 +168,61 @@ class GPEstimator(BaseEstimator):
             raise explain(settings.kernel_, x)
         return draws
 
+    def _mode(
+        self, key: PRNGKey, target: EvidenceTarget, begin: Any, some: Any, blocks: int | None, stream: Any
+    ) -> tuple[Any, float | None]:
+        """The coordinates where training ends, and the log density there if it is known: see `_train`."""
+        settings: Any = self
+        starts, left = settings.num_starts, settings.steps
+        evidence, tree, scale = target.log_evidence, target.hyperparameters.tree, target.prior_scale
+        if blocks is not None and starts == 1 and stream is None:
+            steps = left or STEPS_BEFORE + STEPS_AFTER
+            level = 0 if steps <= BRIEF else 1
+            growing = GrowingEvidence(evidence, tree, *target.args, few=blocks, prior_scale=scale, optimisation=level)
+            before = min(STEPS_BEFORE, steps - 1)  # the last step sees all rows, and says the evidence
+            return self._climbed(key, growing, begin, 1, steps, GrowingMode, before=before)
+        steps = STEPS
+        if blocks is not None:
+            some = tuple(eqx.tree_at(lambda m: m.blocks, a, jnp.asarray(blocks, jnp.int32)) for a in target.args)
+        if some is not None:
+            few = EvidenceTarget(evidence, tree, *some, prior_scale=scale, optimisation=0)
+            steps = min(STEPS_BEFORE, left or STEPS_BEFORE)
+            begin, _ = self._climbed(key, few, begin, starts, steps)
+            starts, left, steps = 1, left and left - steps, STEPS_AFTER
+            if left == 0:
+                return begin, None
+        if stream is not None:
+            return self._by_batches(key, stream, begin, left), None
+        return self._climbed(key, target, begin, starts, left or steps)
+
     def _climbed(
-        self, key: PRNGKey, target: EvidenceTarget, begin: Any, num_starts: int, steps: int
+        self,
+        key: PRNGKey,
+        target: EvidenceTarget,
+        begin: Any,
+        num_starts: int,
+        steps: int,
+        climb: type[Mode] = Mode,
+        **settings: Any,
     ) -> tuple[Any, float]:
         """The best coordinates that L-BFGS finds from `begin` and from other starts, and the log density there."""
-        settings: Any = self
-        mode = Mode(num_starts=num_starts, memory=MEMORY, tolerance=TOLERANCE)
+        mode = climb(num_starts=num_starts, memory=MEMORY, tolerance=TOLERANCE, **settings)
         keys = jax.random.split(key, num_starts - 1)
         others = jax.vmap(target.start)(keys) if num_starts > 1 else begin[None]
         start = PointPosterior(target.space, begin, others)
-        fit = run(mode, target, key=key, steps=steps, start=start, certify=False, progress=settings.progress)
+        shown: Any = getattr(self, "progress", False)
+        fit = run(mode, target, key=key, steps=steps, start=start, certify=False, progress=shown)
         height = -float(fit.runs[0].history.objective[-1])
         return fit.posterior.sample_z(key, 1)[0], height if height > -LOWEST else -math.inf
 
-    def _by_batches(self, key: PRNGKey, stream: tuple[TrainedModel, int], begin: Any) -> Any:
+    def _by_batches(self, key: PRNGKey, stream: tuple[TrainedModel, int], begin: Any, steps: int | None) -> Any:
         """The coordinates to which minibatches of so many rows lead from `begin`."""
         settings: Any = self
         model, size = stream
         zero = jnp.zeros(model.template.prior.dimension, begin.dtype)
         start = PointPosterior(model.space, jnp.concatenate([begin, zero]))
         rows = Minibatched(model, size)
-        fit = run(TrainedCVI(), rows, key=key, start=start, certify=False, progress=settings.progress)
+        fit = run(TrainedCVI(), rows, key=key, steps=steps, start=start, certify=False, progress=settings.progress)
         return model.split(fit.posterior.sample_z(key, 1)[0])[0]
 
     def _check_settings(self) -> None:
@@ -184,8 +234,9 @@ class GPEstimator(BaseEstimator):
             raise InputError(f"representation is 'auto' or one of {known}, got {settings.representation!r}")
         if settings.num_neighbours < 1:
             raise InputError(f"num_neighbours must be 1 or more, got {settings.num_neighbours}")
-        size = getattr(settings, "batch_size", None)
-        if size is not None and (isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1):
-            raise InputError(f"batch_size must be a whole number of 1 or more, got {size!r}")
+        for name in ("batch_size", "steps"):
+            size = getattr(settings, name, None)
+            if size is not None and (isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1):
+                raise InputError(f"{name} must be a whole number of 1 or more, or None, got {size!r}")
         if settings.num_inducing is not None and settings.num_inducing < 1:
             raise InputError(f"num_inducing must be 1 or more, got {settings.num_inducing}")

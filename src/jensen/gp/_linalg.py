@@ -47,8 +47,9 @@ def explain(kernel: Any, x: Any) -> InputError:
     gap = float(distance[first, 1])
     pair = f"inputs {min(first, second)} and {max(first, second)}"
     cause = f"{pair} coincide" if gap == 0 else f"the closest, {pair}, are {gap:.3g} apart"
+    double = "" if jnp.result_type(float) == jnp.float64 else ", or compute in double precision"
     return InputError(
         f"The covariance of {type(kernel).__name__} at {len(points)} inputs is not positive definite in "
-        f"{jnp.result_type(float)}: {cause}. Merge repeated inputs, shorten the lengthscale, use a rougher kernel "
-        "(Matern-3/2), or compute in double precision"
+        f"{jnp.result_type(float)}: {cause}. Merge repeated inputs, shorten the lengthscale, raise the noise, or use a "
+        f"rougher kernel (Matern-3/2){double}"
     )

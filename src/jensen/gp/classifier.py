@@ -16,6 +16,7 @@ from jensen.gp._choice import LINE, choose
 from jensen.gp._estimator import (
     LARGEST_ITERATED,
     GPEstimator,
+    check_sizes,
     doubled,
     inducing_points,
     pad,
@@ -77,6 +78,7 @@ class GPClassifier(ClassifierMixin, GPEstimator):
         num_neighbours: rows that a row leans on, of a Vecchia representation.
         optimise: whether hyperparameters are trained; else they stay at their starting values.
         num_starts: places from which the climb begins.
+        steps: of training at most, in all; None for 300.
         prior_scale: in log units; None for type-II maximum likelihood.
         hyperparameters: None for their mode, or a function of (target, key=...) that gives a `Fit`, such as
         `jensen.fit`.
@@ -98,6 +100,7 @@ class GPClassifier(ClassifierMixin, GPEstimator):
         num_neighbours: Any = 16,
         optimise: Any = True,
         num_starts: Any = 1,
+        steps: Any = None,
         prior_scale: Any = 3.0,
         hyperparameters: Any = None,
         num_draws: Any = 16,
@@ -111,6 +114,7 @@ class GPClassifier(ClassifierMixin, GPEstimator):
         self.num_neighbours = num_neighbours
         self.optimise = optimise
         self.num_starts = num_starts
+        self.steps = steps
         self.prior_scale = prior_scale
         self.hyperparameters = hyperparameters
         self.num_draws = num_draws
@@ -122,10 +126,11 @@ class GPClassifier(ClassifierMixin, GPEstimator):
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self._check_settings()
+        check_sizes(X)
         self.classes_, labels = np.unique(y, return_inverse=True)
         c = len(self.classes_)
         if c < 2:
-            raise InputError(f"GPClassifier needs two classes or more, and y has one class: {self.classes_[0]!r}")
+            raise InputError(f"GPClassifier needs two classes or more, and y has one class: {self.classes_[0]}")
         values = 1 if c == 2 else c
         with jax.enable_x64(True):
             self.kernel_ = doubled(as_kernel(self.kernel, X))
@@ -159,7 +164,7 @@ class GPClassifier(ClassifierMixin, GPEstimator):
             draws, at = self._train(_evidence, tree, template, rule, x=X), Hyperparameters(tree).at
             self._trees, self._template = [at(d) for d in draws], template
             self._sites = [_sites(tree, template, rule) for tree in self._trees]
-            self.kernel_ = at(jnp.median(draws, 0))["kernel"]
+            self.kernel_ = at(jnp.asarray(np.median(draws, 0)))["kernel"]
         self.representation_ = f"{kind}: {why}"
         return self
 

@@ -19,8 +19,8 @@ class EvidenceTarget(Target):
     `tree`: kernels, likelihoods and what else holds trained numbers, with the values theta_0 about which the
     log-normal prior of the positive ones is centred and starts are drawn (real ones have a flat prior and start where
     they are). A `prior_scale` of 3 says a factor of e^3 = 20 either way; infinity says nothing, for type-II maximum
-    likelihood by `Mode`. Any other algorithm and `jensen.fit` give the posterior of theta. `brief`: for so few
-    evaluations that compiling them in haste pays, whatever one costs.
+    likelihood by `Mode`. Any other algorithm and `jensen.fit` give the posterior of theta. `optimisation`: XLA's level
+    (0 or 1) for so few evaluations that compiling them in haste pays; where None, the work of one decides.
     """
 
     space: Space
@@ -28,7 +28,7 @@ class EvidenceTarget(Target):
     log_evidence: Callable[..., Float[Array, ""]] = eqx.field(static=True)
     args: tuple[Any, ...]
     prior_scale: Scalar
-    brief: bool = eqx.field(static=True)
+    optimisation: int | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -36,12 +36,12 @@ class EvidenceTarget(Target):
         tree: Any,
         *args: Any,
         prior_scale: Any = 3.0,
-        brief: bool = False,
+        optimisation: int | None = None,
     ):
         self.hyperparameters = Hyperparameters(tree)
         self.space = real_space(theta=(len(self.hyperparameters.names),))
         self.log_evidence, self.args, self.prior_scale = log_evidence, args, as_scalar(prior_scale)
-        self.brief = brief
+        self.optimisation = optimisation
 
     def log_prior(self, z: Float[Array, " d"]) -> Float[Array, ""]:
         """log N(theta; theta_0, prior_scale^2) but for its constant."""

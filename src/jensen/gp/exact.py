@@ -6,10 +6,11 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jensen.core import Compiled, Scalar, as_scalar
 from jensen.gp._collapsed import Rows, collapsed_bound, inverse_factor, products, whitener
+from jensen.gp._conditioned import ConditionedCollapsed, ConditionedExact
 from jensen.gp._linalg import solve_lower, solve_upper
 from jensen.gp.kernels.stationary import as_rows
 from jensen.gp.priors.inducing import Features, Points
@@ -19,6 +20,8 @@ LOG_2PI = math.log(2 * math.pi)
 
 class GaussianRegression(eqx.Module):
     """y = f(x) + N(0, noise), f ~ GP(0, k): evidence (or its bound) and predictions of f."""
+
+    y: eqx.AbstractVar[Float[Array, " n"]]
 
     @abc.abstractmethod
     def at(self, parts: dict[str, Any]) -> "GaussianRegression":
@@ -35,6 +38,10 @@ class GaussianRegression(eqx.Module):
     @abc.abstractmethod
     def joint(self, x: Any) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
         """Mean and joint covariance of f at new inputs."""
+
+    def conditioned(self) -> Any:
+        """What predicts without passing over the data again, with the same `predict` and `joint`; itself without."""
+        return self
 
 
 class Exact(GaussianRegression):
@@ -72,21 +79,19 @@ class Exact(GaussianRegression):
         n = jnp.sum(self.present)
         return -0.5 * white @ white - jnp.sum(jnp.log(jnp.diagonal(tril))) - 0.5 * n * LOG_2PI
 
-    def _half(self, x: Any) -> tuple[Array, Array]:
+    @Compiled
+    def conditioned(self) -> ConditionedExact:
         tril = self._factor()
-        cross = jnp.where(self.present[:, None], self.kernel(self.x, as_rows(x)), 0.0)
-        return solve_lower(tril, cross), solve_lower(tril, jnp.where(self.present, self.y, 0.0))
+        white = solve_lower(tril, jnp.where(self.present, self.y, 0.0))
+        return ConditionedExact(self.kernel, self.x, self.present, tril, white)
 
     @Compiled
     def predict(self, x: Any) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
-        half, white = self._half(x)
-        return half.T @ white, jnp.maximum(self.kernel(as_rows(x)) - jnp.sum(half**2, 0), 0.0)
+        return self.conditioned().predict(x)
 
     @Compiled
     def joint(self, x: Any) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
-        half, white = self._half(x)
-        x = as_rows(x)
-        return half.T @ white, self.kernel(x, x) - half.T @ half
+        return self.conditioned().joint(x)
 
     @Compiled
     def leave_one_out(self) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
@@ -102,8 +107,9 @@ class Collapsed(GaussianRegression):
     """The best q(u) for inducing variables u, in closed form: O(n M^2) time, and memory of a few thousand rows.
 
     Bound log N(y; 0, Q + noise I) - tr(K - Q) / (2 noise) <= log p(y), Q = Kfu Kuu^-1 Kuf; equal where u determines f
-    at x. `features`: inducing points (M, d), or any `Features`. `copies`: how often each row counts; with n / m copies
-    a sample of m rows estimates the bound of n, on which training can begin.
+    at x. `features`: inducing points (M, d), or any `Features`. `blocks`: where given, only so many blocks of up to
+    2,048 rows are seen, spread evenly over all, and count as often as makes n rows of them: an estimate on which
+    training can begin, by the same compiled program.
 
     The bound can be differentiated backwards, and forwards after that (a Hessian), but not forwards alone.
 
@@ -116,43 +122,37 @@ class Collapsed(GaussianRegression):
     y: Float[Array, " n"]
     features: Features
     present: Bool[Array, " n"]
-    copies: Scalar
+    blocks: Int[Array, ""] | None
 
-    def __init__(self, kernel: Any, noise: Any, x: Any, y: Any, features: Any, present: Any = None, copies: Any = 1.0):
+    def __init__(self, kernel: Any, noise: Any, x: Any, y: Any, features: Any, present: Any = None, blocks: Any = None):
         self.kernel, self.noise = kernel, as_scalar(noise)
         self.x, self.y = as_rows(x), jnp.asarray(y)
         self.features = features if isinstance(features, Features) else Points(features)
         self.present = jnp.ones(self.y.shape, bool) if present is None else jnp.asarray(present)
-        self.copies = as_scalar(copies)
+        self.blocks = None if blocks is None else jnp.asarray(blocks, jnp.int32)
 
     def at(self, parts: dict[str, Any]) -> "Collapsed":
         new = parts["kernel"], parts["noise"], parts.get("features", self.features)
         return eqx.tree_at(lambda m: (m.kernel, m.noise, m.features), self, new)
 
-    def _parts(self) -> tuple[Array, Array, Array]:
-        """L^-1 of Kuu, that of B = I + A A^T / noise with A = L^-1 Kuf, and the mean of the white variables."""
-        inverse = whitener(self.kernel, self.features)
-        rows = Rows(self.x, self.y, self.present)
-        sums = products(self.kernel, self.features, inverse, rows, self.copies)
-        half = inverse_factor(jnp.eye(inverse.shape[0], dtype=inverse.dtype) + sums.square / self.noise)
-        return inverse, half, half.T @ (half @ sums.pulled) / self.noise
-
     @Compiled
     def log_evidence(self) -> Float[Array, ""]:
         parts = self.kernel, self.features, self.noise, self.x, self.y
-        return collapsed_bound(parts, self.present, self.copies)
+        return collapsed_bound(parts, self.present, self.blocks)
+
+    @Compiled
+    def conditioned(self) -> ConditionedCollapsed:
+        inverse = whitener(self.kernel, self.features)
+        rows = Rows(self.x, self.y, self.present, self.blocks)
+        sums = products(self.kernel, self.features, inverse, rows)
+        half = inverse_factor(jnp.eye(inverse.shape[0], dtype=inverse.dtype) + sums.square / self.noise)
+        mean = half.T @ (half @ sums.pulled) / self.noise
+        return ConditionedCollapsed(self.kernel, self.features, inverse, half, mean)
 
     @Compiled
     def predict(self, x: Any) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
-        inverse, half, mean = self._parts()
-        white = inverse @ self.features.cross(self.kernel, as_rows(x))
-        variance = self.kernel(as_rows(x)) - jnp.sum(white**2, 0) + jnp.sum((half @ white) ** 2, 0)
-        return mean @ white, jnp.maximum(variance, 0.0)
+        return self.conditioned().predict(x)
 
     @Compiled
     def joint(self, x: Any) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
-        x = as_rows(x)
-        inverse, half, mean = self._parts()
-        white = inverse @ self.features.cross(self.kernel, x)
-        given = half @ white
-        return mean @ white, self.kernel(x, x) - white.T @ white + given.T @ given
+        return self.conditioned().joint(x)

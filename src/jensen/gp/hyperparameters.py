@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jensen.core import InputError
+from jensen.core import Compiled, InputError
 
 
 class Hyperparameters(eqx.Module):
@@ -51,6 +51,10 @@ class Hyperparameters(eqx.Module):
     @property
     def theta(self) -> Float[Array, " p"]:
         """The coordinates of the tree's present values."""
+        return self._theta()
+
+    @Compiled
+    def _theta(self) -> Float[Array, " p"]:
         parts = [
             jnp.ravel(jnp.log(leaf) if kind == "positive" else leaf)
             for kind, leaf in zip(self.kinds, self._leaves(), strict=True)
@@ -58,6 +62,7 @@ class Hyperparameters(eqx.Module):
         ]
         return jnp.concatenate(parts) if parts else jnp.zeros(0, jnp.result_type(float))
 
+    @Compiled
     def at(self, theta: Float[Array, " p"]) -> Any:
         """The tree with the values of these coordinates."""
         leaves, start = [], 0
@@ -71,6 +76,7 @@ class Hyperparameters(eqx.Module):
         trained, rest = eqx.partition(self.tree, eqx.is_inexact_array)
         return eqx.combine(jax.tree.unflatten(jax.tree.structure(trained), leaves), rest)
 
+    @Compiled
     def numbers(self, theta: Float[Array, " p"]) -> Float[Array, " p"]:
         """The numbers in the order of `names`, in their own units."""
         leaves = zip(self.kinds, _floating(self.at(theta)), strict=True)

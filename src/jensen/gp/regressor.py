@@ -10,61 +10,33 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jensen.core import InputError
+from jensen.core.algebra import one_thread
 from jensen.gp._choice import LINE, choose, left_over, may_need_neighbours
 from jensen.gp._estimator import (
     LARGEST,
     STEPS,
     GPEstimator,
+    check_sizes,
     doubled,
     inducing_points,
     pad,
-    pad_times,
     padded,
     stretch,
 )
 from jensen.gp._minibatch import TrainedModel
+from jensen.gp._representation import FEW, PROBED, represented, some_blocks, some_rows
 from jensen.gp.evidence_target import EvidenceTarget
-from jensen.gp.exact import Collapsed, Exact, GaussianRegression
+from jensen.gp.exact import GaussianRegression
 from jensen.gp.hyperparameters import Hyperparameters
-from jensen.gp.kalman import Kalman
 from jensen.gp.kernels.text import kernel as as_kernel
 from jensen.gp.latent import LatentModel
 from jensen.gp.likelihoods import Gaussian
 from jensen.gp.priors.inducing import Inducing
 from jensen.gp.priors.vecchia import nearest_neighbours
-from jensen.gp.vecchia import VecchiaRegression
 
-FEW, SHARE = 2000, 40  # training with inducing points begins on so many rows, or so many for each point
-PROBED = 500  # rows on which exact training begins, and of the exact fit that shows whether neighbours are needed
 LONG = 10_000_000_000  # n M^2 above which a pass over all rows, some hundred times, takes minutes
 BATCH = 1000  # rows a step where that is so
-STRETCH = 5000  # training in time begins on so many consecutive times
-
-
-def _model(
-    kind: str, tree: Any, x: np.ndarray, y: np.ndarray, features: Any, copies: float = 1.0
-) -> GaussianRegression:
-    """The representation `kind` of these rows, padded to a common size (but for `vecchia`, with its pattern).
-
-    `copies`: how often each row counts, with inducing points. Elsewhere rows would have to be told from their noise.
-    """
-    size = padded(len(x))
-    targets, present = pad(y, size), np.arange(size) < len(x)
-    if kind == "vecchia":
-        return VecchiaRegression(tree["kernel"], tree["noise"], x, y, features)
-    if kind == "state_space":
-        return Kalman(tree["kernel"], tree["noise"], pad_times(x, size), targets, present)
-    if kind == "inducing":
-        return Collapsed(tree["kernel"], tree["noise"], pad(x, size), targets, features, present, copies)
-    return Exact(tree["kernel"], tree["noise"], pad(x, size), targets, present)
-
-
-def _some_rows(kind: str, x: np.ndarray, features: Any, seed: int) -> Any:
-    """Rows on which most of the way to the mode costs little, or None where all are not many more."""
-    if kind == "state_space" and len(x) > 4 * STRETCH:
-        return stretch(x, STRETCH)
-    few = {"exact": PROBED, "inducing": max(FEW, SHARE * len(getattr(features, "z", ())))}.get(kind, len(x))
-    return np.random.default_rng(seed).choice(len(x), few, replace=False) if few < len(x) / 2 else None
+AT_ONCE = 16_384  # rows to predict, so that memory does not grow with their number
 
 
 def _placed(tree: Any, template: LatentModel) -> LatentModel:
@@ -78,13 +50,18 @@ def _evidence(tree: Any, model: GaussianRegression) -> Any:
 
 
 @eqx.filter_jit
-def _predict(tree: Any, model: GaussianRegression, x: Any) -> Any:
-    return model.at(tree).predict(x)
+def _conditioned(tree: Any, model: GaussianRegression) -> Any:
+    return model.at(tree).conditioned()
 
 
 @eqx.filter_jit
-def _joint(tree: Any, model: GaussianRegression, x: Any) -> Any:
-    return model.at(tree).joint(x)
+def _predict(given: Any, x: Any) -> Any:
+    return given.predict(x)
+
+
+@eqx.filter_jit
+def _joint(given: Any, x: Any) -> Any:
+    return given.joint(x)
 
 
 class GPRegressor(RegressorMixin, GPEstimator):
@@ -113,6 +90,8 @@ class GPRegressor(RegressorMixin, GPEstimator):
         from where a climb on some rows has led; predictions use all rows.
         optimise: whether hyperparameters are trained; else they stay at their starting values.
         num_starts: places from which the climb begins.
+        steps: of training at most, in all; None for 300, or for 60 on some of the rows and 80 on
+        all, or 2,000 of minibatches.
         prior_scale: in log units; None for type-II maximum likelihood.
         hyperparameters: None for their mode, or a function of (target, key=...) that gives a `Fit`, such as
         `jensen.fit`.
@@ -137,6 +116,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
         batch_size: Any = None,
         optimise: Any = True,
         num_starts: Any = 1,
+        steps: Any = None,
         prior_scale: Any = 3.0,
         hyperparameters: Any = None,
         num_draws: Any = 16,
@@ -152,6 +132,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
         self.batch_size = batch_size
         self.optimise = optimise
         self.num_starts = num_starts
+        self.steps = steps
         self.prior_scale = prior_scale
         self.hyperparameters = hyperparameters
         self.num_draws = num_draws
@@ -164,6 +145,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
         X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64)
         y = np.asarray(y, float)
         self._check_settings()
+        check_sizes(X, y)
         if not self.noise > 0:
             raise InputError(f"noise must be positive, got {self.noise}")
         spread = float(np.std(y)) if self.normalize_y else 1.0
@@ -179,13 +161,17 @@ class GPRegressor(RegressorMixin, GPEstimator):
             kind, why, features, begin = self._represented(kind, why, tree, X, white)
             if kind == "inducing" and self.hyperparameters is None:
                 tree["features"] = features  # places have a mode, and no posterior worth the name
-            some = _some_rows(kind, X, features, self._seed()) if self.optimise else None
-            few = None if some is None else (_model(kind, tree, X[some], white[some], features, len(X) / len(some)),)
-            self._model = _model(kind, tree, X, white, features)
+            some = some_rows(kind, X, self._seed()) if self.optimise else None
+            few = None if some is None else (represented(kind, tree, X[some], white[some], features),)
+            # blocks of rows are spread evenly over their order, which may have a period
+            order = np.random.default_rng(self._seed()).permutation(len(X)) if kind == "inducing" else np.arange(len(X))
+            self._model = represented(kind, tree, X[order], white[order], features)
             stream, why = self._streamed(kind, why, tree, X, white, features)
-            draws = self._train(_evidence, tree, self._model, x=X, some=few, begin=begin, stream=stream)
+            blocks = some_blocks(self._model) if self.optimise else None
+            draws = self._train(_evidence, tree, self._model, x=X, some=few, blocks=blocks, begin=begin, stream=stream)
             at = Hyperparameters(tree).at
-            self._trees, middle = [at(d) for d in draws], at(jnp.median(draws, 0))
+            self._trees, middle = [at(d) for d in draws], at(jnp.asarray(np.median(draws, 0)))
+            self._held: list[Any] = []
             self.kernel_, self.noise_ = middle["kernel"], float(middle["noise"])
         self.representation_ = f"{kind}: {why}"
         return self
@@ -221,7 +207,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
         begin, probed = None, tree
         if self.optimise and (doubtful or kind == "vecchia"):
             some = np.random.default_rng(self._seed()).choice(len(x), min(PROBED, len(x)), replace=False)
-            target = EvidenceTarget(_evidence, tree, _model("exact", tree, x[some], y[some], None))
+            target = EvidenceTarget(_evidence, tree, represented("exact", tree, x[some], y[some], None))
             key = jax.random.key(self._seed())
             begin, _ = self._climbed(key, target, target.hyperparameters.theta, self.num_starts, STEPS)
             probed = target.hyperparameters.at(begin)
@@ -246,6 +232,12 @@ class GPRegressor(RegressorMixin, GPEstimator):
         check_is_fitted(self)
         return np.asarray(validate_data(self, X, reset=False, dtype=np.float64))
 
+    def _given(self) -> list[Any]:
+        """What predicts, for each draw of the hyperparameters: made by the first prediction."""
+        if not self._held:
+            self._held.extend(_conditioned(tree, self._model) for tree in self._trees)
+        return self._held
+
     def predict(self, X: Any, return_std: bool = False, return_cov: bool = False, noise: bool = False) -> Any:
         """Mean of f (m,), with `return_std` its standard deviation too, with `return_cov` the covariance (m, m).
 
@@ -254,14 +246,12 @@ class GPRegressor(RegressorMixin, GPEstimator):
         if return_std and return_cov:
             raise InputError("Ask for return_std or return_cov, not for both")
         X = self._new(X)
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), one_thread(len(self._model.y)):
             if return_cov:
-                mean, cov = _mixed([_joint(tree, self._model, jnp.asarray(X)) for tree in self._trees])
+                mean, cov = _mixed([_joint(given, jnp.asarray(X)) for given in self._given()])
                 cov = cov + (self._mean_noise() * np.eye(len(X)) if noise else 0.0)
                 return self._level + self._scale * mean, self._scale**2 * cov
-            at = jnp.asarray(pad(X, padded(len(X))))
-            parts = [_predict(tree, self._model, at) for tree in self._trees]
-            mean, variance = _mixed([(m[: len(X)], v[: len(X)]) for m, v in parts])
+            mean, variance = _mixed([_at_once(given, X) for given in self._given()])
             mean = self._level + self._scale * mean
             if not return_std:
                 return mean
@@ -277,13 +267,23 @@ class GPRegressor(RegressorMixin, GPEstimator):
         X, rng = self._new(X), check_random_state(random_state)
         which = rng.randint(len(self._trees), size=n_samples)
         out = np.empty((len(X), n_samples))
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), one_thread(len(self._model.y)):
             for i in np.unique(which):
-                tree = self._trees[i]
-                mean, cov = (np.asarray(a) for a in _joint(tree, self._model, jnp.asarray(X)))
-                cov = cov + float(tree["noise"]) * np.eye(len(X)) if noise else cov
+                mean, cov = (np.asarray(a) for a in _joint(self._given()[i], jnp.asarray(X)))
+                cov = cov + float(self._trees[i]["noise"]) * np.eye(len(X)) if noise else cov
                 out[:, which == i] = _normal(rng, mean, cov, int(np.sum(which == i)))
         return self._level + self._scale * out
+
+
+def _at_once(given: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means and variances of f at x: some rows at a time where they do not depend on one another."""
+    size = AT_ONCE if getattr(given, "pointwise", False) else len(x)
+    parts = []
+    for rows in (x[i : i + size] for i in range(0, len(x), size)):
+        mean, variance = _predict(given, jnp.asarray(pad(rows, padded(len(rows)))))
+        parts.append((np.asarray(mean)[: len(rows)], np.asarray(variance)[: len(rows)]))
+    means, variances = zip(*parts, strict=True)
+    return np.concatenate(means), np.concatenate(variances)
 
 
 def _normal(rng: Any, mean: np.ndarray, cov: np.ndarray, n: int) -> np.ndarray:

@@ -124,4 +124,4 @@ def refuse(y: np.ndarray, wrong: np.ndarray, likelihood: str, support: str) -> N
     if wrong.any():
         i = int(np.argmax(wrong))
         more = f" ({int(wrong.sum())} such values)" if wrong.sum() > 1 else ""
-        raise InputError(f"{likelihood} wants {support}, and y[{i}] is {y[i]!r}{more}")
+        raise InputError(f"{likelihood} wants {support}, and y[{i}] is {y[i]:g}{more}")
