@@ -132,17 +132,25 @@ def papers(*, topic: str | None = None, json: Annotated[bool, Flag] = False) -> 
 
 
 @app.command
-def reproduce(slug: str, /, *, full: Annotated[bool, Flag] = False, json: Annotated[bool, Flag] = False) -> int:
+def reproduce(
+    slug: str,
+    /,
+    *,
+    full: Annotated[bool, Flag] = False,
+    figure: str | None = None,
+    json: Annotated[bool, Flag] = False,
+) -> int:
     """Run the claims of a paper: claimed, measured, holds or fails (exit code 1).
 
     Args:
         slug: The paper, as "jensen papers" lists it.
         full: At the paper's own size.
+        figure: A file to draw what was measured to (png, svg, pdf).
         json: Print JSON.
     """
     from jensen._cli.papers import reproduce_command
 
-    return reproduce_command(slug, full, json)
+    return reproduce_command(slug, full, json, figure)
 
 
 @app.command

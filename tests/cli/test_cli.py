@@ -180,7 +180,9 @@ class Package:
         row = {"id": "P001", "title": "A title", "topic": "gaussian-vi", "verdict": "core"}
         return [row | {"slug": "known"}, row | {"id": "P002", "slug": None, "topic": "flows"}]
 
-    def reproduce(self, slug, full):
+    def reproduce(self, slug, full, figure=None):
+        if figure is not None:
+            figure.write_text("drawn")
         return self
 
     def to_json(self):
@@ -207,6 +209,23 @@ def test_papers_and_reproduce(package, capsys):
     assert json.loads(capsys.readouterr().out)["claims"][0]["holds"]
     package.holds = False
     assert reproduce_command("known", False, False) == 1
+
+
+def test_reproduce_draws_to_a_file_that_can_be_written(package, tmp_path, capsys):
+    assert run(["reproduce", "known", "--figure", str(tmp_path / "a.svg")]) == 0
+    assert (tmp_path / "a.svg").read_text() == "drawn"
+    package.reproduce = lambda *_: pytest.fail("computed")
+    for wrong, words in ((tmp_path / "a.xyz", "must end in"), (tmp_path / "no" / "a.png", "a folder that exists")):
+        assert run(["reproduce", "known", "--figure", str(wrong)]) == 2
+        assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_only_the_quick_mode_is_compiled_in_haste(package, monkeypatch, full):
+    seen = []
+    monkeypatch.setattr("jensen._cli.setup.configure", lambda in_haste=False: seen.append(in_haste))
+    assert reproduce_command("known", full, True) == 0
+    assert seen == [not full]
 
 
 def test_priors_are_read_as_text():

@@ -58,6 +58,16 @@ def test_points_have_the_moments_of_the_standard_normal():
     np.testing.assert_allclose(weights @ points**4, 3.0)
 
 
+@pytest.mark.filterwarnings("error")
+def test_points_have_the_precision_of_their_use_and_not_of_where_kappa_was_made():
+    kappa = SigmaPoints(kappa=0.5).kappa
+    assert kappa.dtype == jnp.float64
+    with jax.enable_x64(False):
+        points, weights = sigma_points(2, kappa)
+    assert points.dtype == weights.dtype == jnp.float32
+    np.testing.assert_allclose(weights, np.array([0.5, 0.5, 0.5, 0.5, 0.5]) / 2.5, rtol=1e-6)
+
+
 def test_pairs_are_sigma_points_on_average_and_less_noisy_than_draws():
     """Over all axes by hand: the mean of pairs at each is the rule at kappa zero, to five standard errors."""
     keys = jax.random.split(jax.random.key(1), 20_000)

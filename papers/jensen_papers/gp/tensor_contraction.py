@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,17 +74,20 @@ def _on_pixels(x: np.ndarray, y: np.ndarray, new: np.ndarray, lengthscales: tupl
     """Mean and variance of y at new images: a squared exponential of the best lengthscale, or linear where none."""
     level = y.mean()
     a, b = (jnp.asarray(v.reshape(len(v), -1)) for v in (x, new))
-    best: tuple[float, Any, Any] = (np.inf, None, None)
-    for kernel in [RBF(jnp.asarray(t)) for t in lengthscales] or [Linear(jnp.asarray(1 / a.shape[1]))]:
-        gram, cross = kernel(a, a), kernel(b, a)
-        evidence = spectral_evidence(gram, jnp.asarray(y - level))
-        scale, noise = evidence.best()
-        value = float(evidence.negative_log(scale, noise))
-        if value < best[0]:
-            solved = jnp.linalg.solve(scale * gram + noise * jnp.eye(len(y)), scale * cross.T)
-            variance = scale * (kernel(b) - jnp.sum(cross * solved.T, axis=1)) + noise
-            best = (value, level + solved.T @ jnp.asarray(y - level), variance)
-    return best[1], best[2]
+    kernels = [RBF(jnp.asarray(t)) for t in lengthscales] or [Linear(jnp.asarray(1 / a.shape[1]))]
+    _, mean, variance = min((_regressed(k, a, jnp.asarray(y - level), b) for k in kernels), key=lambda r: float(r[0]))
+    return level + mean, variance
+
+
+@eqx.filter_jit
+def _regressed(kernel: Any, a: Any, y: Any, b: Any) -> tuple[Any, Any, Any]:
+    """(negative log evidence at the best scale and noise; mean and variance of y at b)."""
+    gram, cross = kernel(a, a), kernel(b, a)
+    evidence = spectral_evidence(gram, y)
+    scale, noise = evidence.best()
+    solved = jnp.linalg.solve(scale * gram + noise * jnp.eye(len(y)), scale * cross.T)
+    variance = scale * (kernel(b) - jnp.sum(cross * solved.T, axis=1)) + noise
+    return evidence.negative_log(scale, noise), solved.T @ y, variance
 
 
 def _scores(mean: Any, variance: Any, y: np.ndarray) -> tuple[float, float]:

@@ -1,17 +1,20 @@
 """What the papers on images share: digits in [0, 1], parts of an autoencoder of them, how far draws are from them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import jensen as jn
 from jensen.amortised import Encoded
+from jensen.core import Compiled
 from jensen.vae import LatentModel, MeanField, StandardNormal, perceptron_decoder, perceptron_encoder
 from jensen.vae.likelihoods import Likelihood
+
+_brief: Any = partial(Compiled, small=1_000_000)  # each runs once or twice
 
 
 def digits(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -38,20 +41,20 @@ def parts(
     return LatentModel(StandardNormal(latent), decoder, likelihood), Encoded(encoder, head)
 
 
-@eqx.filter_jit
+@_brief
 def codes(key: Any, conditional: Any, X: Any) -> tuple[Any, Any]:
     """(means of q(z | x), a draw of each), rows by latents."""
     keys = jax.random.split(key, len(X))
     return jax.vmap(lambda x, k: (conditional.given(x).mean_and_cov()[0], conditional.given(x).sample(k)))(X, keys)
 
 
-@eqx.filter_jit
+@_brief
 def decoded(model: LatentModel, Z: Any) -> Any:
     """E[x | z] of each."""
     return jax.vmap(model.reconstruct)(Z)
 
 
-@eqx.filter_jit
+@_brief
 def drawn(key: Any, model: LatentModel, n: int) -> Any:
     """E[x | z] of `n` draws from the prior."""
     return jax.vmap(lambda k: model.reconstruct(model.prior.sample(k)))(jax.random.split(key, n))

@@ -115,7 +115,7 @@ def _compare(
             metric = latent_metric(key, vae.conditional_, jnp.asarray(X), min(300, len(X)), WIDTH)
             wide = eqx.tree_at(lambda m: m.width, metric, 10 * metric.width)
             for name, found in (("metric", metric), ("ten times the width", wide)):
-                codes[name] = np.asarray(sample_metric(key, found, num, chains=250, warmup=6))
+                codes[name] = np.asarray(sample_metric(key, found, num, chains=num // 4, warmup=6))
         mixture = GaussianMixture(10, random_state=seed, reg_covar=1e-3).fit(vae.transform(X))
         codes["mixture of 10"] = mixture.sample(num)[0]
         rows = {name: vae.inverse_transform(z) for name, z in codes.items()}
@@ -164,7 +164,7 @@ def _digits() -> tuple[list[Claim], Any]:
     images = np.asarray(jn.datasets.load("digits")["images"], float).reshape(-1, 64)
     order = np.random.default_rng(0).permutation(len(images))
     X = (images >= 8).astype(float)[order]
-    settings: dict[str, Any] = dict(latent_dim=8, hidden=(64,), epochs=300, learning_rate=3e-3, batch_size=50)
+    settings: dict[str, Any] = dict(latent_dim=8, hidden=(64,), epochs=200, learning_rate=3e-3, batch_size=50)
     table, rows = _compare(X[:300], X[300:], range(3), 500, settings)
     return _claims(table, "300 rows of thresholded digits, 8 latents, 500 decoded draws"), rows
 

@@ -200,12 +200,13 @@ def _draw(modes: tuple[np.ndarray, np.ndarray], path: Path) -> None:
     """Learned functions beside the field's own."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 2), layout="constrained")
-    x = grid(POINTS)[:, 0]
-    for i, ax in enumerate(figure.subplots(1, 4, sharey=True)):
+    figure = Figure(figsize=(8, 2.2), layout="constrained")
+    x, axes = grid(POINTS)[:, 0], figure.subplots(1, 4, sharey=True)
+    for i, ax in enumerate(axes):
         learned, true = modes[0][:, i], modes[1][:, i]
         ax.plot(x, true * np.sign(learned @ true), color="grey", lw=4, alpha=0.5, label="field")
         ax.plot(x, learned, label="learned")
         ax.set_title(f"function {i + 1}", fontsize="medium")
-    ax.legend(fontsize="small")
+        ax.set_xlabel("x")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
     figure.savefig(path)

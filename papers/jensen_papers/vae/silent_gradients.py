@@ -19,6 +19,7 @@ import numpy as np
 
 from jensen.algorithms import AmortisedVI
 from jensen.amortised import Encoded
+from jensen.core import Compiled
 from jensen.gradient_estimators import Reparameterisation, ScoreFunction
 from jensen.targets import Shuffled
 from jensen.vae import (
@@ -101,7 +102,7 @@ def _expectations(draws: int = 20_000) -> Claim:
     )
 
 
-@eqx.filter_jit
+@Compiled
 def _both(key: Any, q: Any, target: Any, draws: int) -> Any:
     def one(key: Any) -> Any:
         z, log_q = q.sample_and_log_prob(key)
@@ -144,7 +145,7 @@ def _variances() -> list[Claim]:
     ]
 
 
-@eqx.filter_jit
+@Compiled
 def _spread(keys: Any, algorithm: Any, target: Any) -> Any:
     trainable, rest = eqx.partition(algorithm.conditional, eqx.is_inexact_array)
 
@@ -263,7 +264,7 @@ def _scores(steps: int, binary: bool, guided: bool) -> tuple[float, float]:
         algorithm: Any = AmortisedVI(Encoded(encoder, head), objective, learning_rate=3e-3)
         target = latent_rows(LatentModel(prior, decoder, likelihood), rows)
         seeds = jax.random.split(jax.random.key(7), 3)
-        states, _ = train_each(seeds, algorithm, Shuffled(target, 50), steps, _nothing, steps)
+        states, _ = train_each(seeds, algorithm, Shuffled(target, 50), steps, _nothing, steps, hasty=False)
         seen = jnp.asarray(test, jnp.float32)
         scores = []
         for i in range(3):

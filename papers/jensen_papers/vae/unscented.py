@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jensen.core import Objective
+from jensen.core import Compiled, Objective
 from jensen.families import DiagonalGaussian, Gaussian
 from jensen.gradient_estimators import Reparameterisation, SigmaPairs, SigmaPoints
 from jensen.vae import (
@@ -106,7 +106,7 @@ def _wasserstein(n: int = 200_000) -> Claim:
     )
 
 
-@eqx.filter_jit
+@Compiled
 def _noise(objective: Objective, model: Any, conditional: Any, rows: Any, keys: Any) -> Any:
     """Total variance over keys of the gradient in the decoder's and encoder's weights, at a frozen minibatch."""
     trainable, rest = eqx.partition((model, conditional), eqx.is_inexact_array)

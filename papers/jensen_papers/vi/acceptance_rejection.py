@@ -64,7 +64,8 @@ def _gamma(num: int, spread: dict[str, list[float]]) -> list[Claim]:
     """Mean and variance of the derivative in the shape a, against 3.2 trigamma(a) - 1.5."""
     target = jn.targets.from_numpyro(_rate, COUNTS)
     plans: dict[str, Any] = {f"acceptance-rejection, B = {b}": sites.Rejection(boost=b) for b in BOOSTS}
-    plans |= {"score function": sites.ScoreFunction(), "implicit": sites.Implicit()}
+    # zero is what one draw has without a baseline, by the program of the other
+    plans |= {"score function": sites.ScoreFunction(baseline=jnp.zeros(())), "implicit": sites.Implicit()}
     loss, worst = of_cost(_cost), 0.0
     for name, estimator in plans.items():
         q = family(_gamma_guide, target, estimator)

@@ -87,7 +87,8 @@ def _mixtures() -> list[Claim]:
     first = family(_coins_guide, target, sites.Enumeration(), sites.Enumeration(), sites.Reparameterised())
     bound, truth = jax.jit(jax.value_and_grad(lambda p: _exact(p, y)))(first.parameters)
     mean = sites.ScoreFunction(baseline=bound)
-    score, path = sites.ScoreFunction(), sites.Reparameterised()
+    # zero is what one draw has without a baseline, by the program of the other
+    score, path = sites.ScoreFunction(baseline=jnp.zeros_like(bound)), sites.Reparameterised()
     enumerated, measured = sites.Enumeration(), sites.MeasureValued()
     plans = {
         "enumerated": (enumerated, enumerated, path),

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import pkgutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -47,24 +48,40 @@ def papers_command(topic: str | None, as_json: bool) -> int:
     return 0
 
 
-def reproduce_command(slug: str, full: bool, as_json: bool) -> int:
-    """Run a paper's claims. Exit code 1 when one fails."""
+def reproduce_command(slug: str, full: bool, as_json: bool, figure: str | None = None) -> int:
+    """Run a paper's claims, in quick mode compiled in haste, and draw them to a file. Exit code 1 when one fails."""
     from jensen.core import UnknownName
 
     package = load_group("jensen.papers", "papers")
     known = [row["slug"] for row in package.rows() if row["slug"]]
     if slug not in known:
         raise UnknownName("paper", slug, known)
+    file = None if figure is None else _drawable(figure)
     from jensen._cli.setup import configure
 
-    configure()
-    result = package.reproduce(slug, full).to_json()
+    configure(in_haste=not full)
+    result = package.reproduce(slug, full, file).to_json()
     result = json.loads(result) if isinstance(result, str) else result
     if as_json:
         print(json.dumps(result, indent=1, ensure_ascii=False))
     else:
         _show_claims(result)
     return 0 if all(claim["holds"] for claim in result["claims"]) else 1
+
+
+def _drawable(figure: str) -> Path:
+    """The file of this name, if a figure can be written to it. Raises `InputError`, before anything is computed."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    from jensen.core import InputError
+
+    file = Path(figure)
+    known = sorted(FigureCanvasBase.get_supported_filetypes())
+    if file.suffix[1:].lower() not in known:
+        raise InputError(f"--figure {figure}: the name must end in one of {', '.join(known)}")
+    if not file.parent.is_dir() or file.is_dir():
+        raise InputError(f"--figure {figure}: give a file in a folder that exists")
+    return file
 
 
 def _show_claims(result: dict[str, Any]) -> None:

@@ -3,16 +3,21 @@
 import os
 
 FEW = 4  # processors
-AFFECTED = "0.10."  # of jaxlib; a flag that a later one does not know would end the process
+KNOWN = "0.10."  # versions of jaxlib; a flag that a later one does not know would end the process
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
+# on the CPU about half of the time to compile; programs run about as fast
+HASTE = ("--xla_backend_optimization_level=1", "--xla_cpu_use_fusion_emitters=false")
 
 
-def configure() -> None:
+def configure(in_haste: bool = False) -> None:
     """Double precision, and compiled programs kept between processes: each unless the environment says otherwise.
 
-    On few processors XLA's kernels stay in their own threads (`never_wait`).
+    On few processors XLA's kernels stay in their own threads (`never_wait`). With `in_haste`, for many programs that
+    run shortly, XLA optimises them less (`compile_in_haste`).
     """
     never_wait()
+    if in_haste:
+        compile_in_haste()
     import jax
 
     from jensen.datasets._places import cache_folder
@@ -40,8 +45,26 @@ def never_wait() -> None:
     """
     from importlib.metadata import version
 
-    flags = os.environ.get("XLA_FLAGS", "")
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    known = version("jaxlib").startswith(AFFECTED)
-    if known and usable <= FEW and "xla_cpu_multi_thread_eigen" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {ONE_THREAD}".strip()
+    if version("jaxlib").startswith(KNOWN) and usable <= FEW:
+        _add_flag(ONE_THREAD)
+
+
+def compile_in_haste() -> None:
+    """Tell XLA to compile with LLVM's first level and without fusion emitters.
+
+    To be called before anything is computed. A flag in XLA_FLAGS is left as it is.
+    """
+    from importlib.metadata import version
+
+    if version("jaxlib").startswith(KNOWN):
+        for flag in HASTE:
+            _add_flag(flag)
+
+
+def _add_flag(flag: str) -> None:
+    """Add `flag` to XLA_FLAGS unless it is there with a value of the user's, or XLA_FLAGS is the name of a file."""
+    flags = os.environ.get("XLA_FLAGS", "").strip()
+    names = [word.partition("=")[0] for word in flags.split()]
+    if flag.partition("=")[0] not in names and (not flags or flags.startswith("-")):
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()

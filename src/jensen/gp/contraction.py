@@ -1,5 +1,6 @@
 """Regression of a number on images of several channels: a multilinear Gaussian process on contracted tensors."""
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float
 
 from jensen._numerics.total_variation import soft_threshold, tv_prox
 from jensen.core import Compiled, InputError, PRNGKey, Scalar, require
+from jensen.core.compiled import PASSES
 from jensen.gp._weight_space import WeightSpace, weight_space
 
 TRIES = 30  # halvings of a step before a block is left as it is
@@ -28,9 +30,7 @@ class Factors(eqx.Module):
 
     def features(self, x: Float[Array, "n height width channels"]) -> Float[Array, "n r"]:
         """(U_3 x U_2 x U_1) vec(X x_1 A x_2 B) for each image: r1 r2 r3 numbers."""
-        u1, u2, u3 = (jnp.sqrt(len(v)) * v / jnp.sqrt(jnp.sum(v**2)) for v in self.sides)
-        left, right = u1 @ self.rows, u2 @ self.columns
-        return jnp.einsum("nijc,ai,bj,dc->nabd", x, left, right, u3, optimize=True).reshape(len(x), -1)
+        return _features(self, _channels_first(x))
 
     def penalty(self) -> Float[Array, ""]:
         """|B|_1 |D A|_1 + |A|_1 |D B|_1, D the first difference along rows.
@@ -61,10 +61,12 @@ class TensorRegression(eqx.Module):
     level: Float[Array, ""]
     objective: Float[Array, " sweeps"]
 
+    @partial(Compiled, small=PASSES)
     def mean(self, x: Float[Array, "k height width channels"]) -> Float[Array, " k"]:
         """Posterior mean at new images."""
         return self.level + self.regression.mean(self.factors.features(x))
 
+    @partial(Compiled, small=PASSES)
     def variance(self, x: Float[Array, "k height width channels"]) -> Float[Array, " k"]:
         """Posterior variance of f at new images; add `regression.noise` for that of y."""
         return self.regression.variance(self.factors.features(x))
@@ -100,14 +102,19 @@ def tensor_regression(
     require(fits, f"contracted must be between (1, 1) and the size {x.shape[1:3]} of the images, got {contracted}")
     require(float(penalty) >= 0, f"penalty must be 0 or more, got {penalty}")
     require(sweeps >= 1 and starts >= 1, "sweeps and starts must be 1 or more")
-    level = jnp.mean(y)
+    images, level = _channels_first(x), jnp.mean(y)
     require(bool(jnp.var(y) > 0), "y is constant: there is nothing to regress on the images")
-    begin = jax.vmap(lambda k: _begin(k, x, y - level, contracted))(jax.random.split(key, starts))
+    begin = _begins(key, x, y - level, contracted, starts)
     weight = jnp.asarray(penalty, x.dtype)
-    ends, objectives = _sweeps(begin, x, y - level, weight, jnp.zeros(sweeps, x.dtype))
+    ends, objectives = _sweeps(begin, images, y - level, weight, jnp.zeros(sweeps, x.dtype))
     best = jnp.argmin(objectives[:, -1])
     factors: Factors = jax.tree.map(lambda leaf: leaf[best], ends)
-    return TensorRegression(factors, _regression(factors, x, y - level), level, objectives[best])
+    return TensorRegression(factors, _conditioned(factors, images, y - level), level, objectives[best])
+
+
+@partial(Compiled, small=PASSES)
+def _begins(key: PRNGKey, x: Array, y: Array, contracted: tuple[int, int], starts: int) -> Factors:
+    return jax.vmap(lambda k: _begin(k, x, y, contracted))(jax.random.split(key, starts))
 
 
 def _begin(key: PRNGKey, x: Array, y: Array, contracted: tuple[int, int]) -> Factors:
@@ -131,9 +138,24 @@ def _windows(key: PRNGKey, number: int, length: int) -> Array:
     return here * (1 + 0.1 * jax.random.normal(key, (number, 1)))
 
 
+def _channels_first(x: Array) -> Array:
+    return jnp.moveaxis(x, 3, 1)
+
+
+def _features(factors: Factors, x: Array) -> Array:
+    """Of images (n, C, H, W): along the last axis first, where the images are read as they lie in memory."""
+    u1, u2, u3 = (jnp.sqrt(len(v)) * v / jnp.sqrt(jnp.sum(v**2)) for v in factors.sides)
+    left, right = u1 @ factors.rows, u2 @ factors.columns
+    narrow = jnp.einsum("ncij,bj->ncib", x, right)
+    return jnp.einsum("ncib,ai,dc->nabd", narrow, left, u3, optimize=True).reshape(len(x), -1)
+
+
 def _regression(factors: Factors, x: Array, y: Array) -> WeightSpace:
-    features = factors.features(x)
+    features = _features(factors, x)
     return weight_space(features, y, jnp.ones(features.shape[1], x.dtype), jnp.exp(factors.log_noise))
+
+
+_conditioned = Compiled(_regression, small=PASSES)
 
 
 def _l1(a: Array) -> Array:

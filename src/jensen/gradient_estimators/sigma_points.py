@@ -68,7 +68,8 @@ class SigmaPairs(GradientEstimator):
 
 def sigma_points(d: int, kappa: Any = 0.0) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
     """(points, weights) of the standard normal on R^d, n = 2 d + 1: zero first, then +-sqrt(d + kappa) e_i."""
-    axes = jnp.sqrt(d + kappa) * jnp.eye(d, dtype=jnp.result_type(float))
+    kappa = jnp.asarray(kappa, jnp.result_type(float))  # estimators may have been made in another precision
+    axes = jnp.sqrt(d + kappa) * jnp.eye(d, dtype=kappa.dtype)
     points = jnp.concatenate([jnp.zeros((1, d), axes.dtype), axes, -axes])
     others = jnp.full(2 * d, 0.5, axes.dtype) / (d + kappa)
     return points, jnp.concatenate([jnp.reshape(kappa / (d + kappa), (1,)).astype(axes.dtype), others])

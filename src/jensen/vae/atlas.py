@@ -1,6 +1,7 @@
 """A manifold of any topology as a mixture of autoencoders whose encoders invert their decoders exactly."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -8,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jensen.core import BatchObjective, Density, Estimate, InputError, PRNGKey, Scalar, scalar_field
+from jensen.core import BatchObjective, Compiled, Density, Estimate, InputError, PRNGKey, Scalar, scalar_field
+from jensen.core.compiled import PASSES
 from jensen.families import Flow
 
 SHARPNESS = 20.0  # nats that the density of a `SoftBox` falls by over one radius beyond its edge
@@ -76,7 +78,8 @@ class Chart(eqx.Module):
 
     def gradient(self, z: Float[Array, " d"], loss: Callable[[Any], Any]) -> Float[Array, " d"]:
         """G^-1 d loss(decode(z)) / dz: the Riemannian gradient of a function of points, in coordinates."""
-        return jnp.linalg.solve(self.metric(z), jax.grad(lambda z: loss(self.decode(z)))(z))
+        jacobian, x = jax.jacfwd(lambda z: (self.decode(z),) * 2, has_aux=True)(z)
+        return jnp.linalg.solve(jacobian.T @ jacobian, jacobian.T @ jax.grad(loss)(x))
 
 
 class Atlas(eqx.Module):
@@ -120,7 +123,12 @@ class Atlas(eqx.Module):
 
     def misfits(self, x: Float[Array, " n"], z: Float[Array, "k d"]) -> Float[Array, " k"]:
         """||x - D_k(z_k)||^2 / (2 sigma^2) - log p(z_k), in nats."""
-        error = jnp.sum((x - self.decode(z)) ** 2, 1)
+        return self._misfits(x, z, self.decode(z))
+
+    def _misfits(
+        self, x: Float[Array, " n"], z: Float[Array, "k d"], decoded: Float[Array, "k n"]
+    ) -> Float[Array, " k"]:
+        error = jnp.sum((x - decoded) ** 2, 1)
         return 0.5 * error / self.noise**2 - jax.vmap(self.prior.log_prob)(z)
 
     def responsibilities(self, x: Float[Array, " n"]) -> Float[Array, " k"]:
@@ -160,12 +168,14 @@ class AtlasLoss(BatchObjective):
                 raise InputError(f"AtlasLoss trains an Atlas, got {type(atlas).__name__}")
             z = atlas.encode(target.x)
             noisy = z + atlas.spread * jax.random.normal(key, z.shape, z.dtype)
-            loss = atlas.misfits(target.x, noisy) - z.shape[1] * jnp.log(atlas.spread)
+            # at once: the compiler does not see that two passes through the flows are the same
+            clear, decoded = jax.vmap(atlas.decode)(jnp.stack([z, noisy]))
+            loss = atlas._misfits(target.x, noisy, decoded) - z.shape[1] * jnp.log(atlas.spread)
             joint = loss - atlas.log_weights()
             near = jnp.argmin(jnp.sum((target.x - atlas.charts.centre) ** 2, 1))
             held = jax.nn.one_hot(near, len(joint), dtype=joint.dtype)
             shares = self.assigned * held + (1 - self.assigned) * jax.nn.softmax(-joint)
-            rough = jnp.sum((atlas.decode(z) - atlas.decode(noisy)) ** 2, 1) / atlas.noise**2
+            rough = jnp.sum((clear - decoded) ** 2, 1) / atlas.noise**2
             return jnp.sum(shares * (joint + self.penalty * rough))
 
         value = jax.vmap(one)(jax.random.split(key, jax.tree.leaves(rows)[0].shape[0]), rows)
@@ -202,7 +212,7 @@ def descend(
     return _descend(atlas, loss, start, jnp.asarray(step_size, start.dtype), steps)
 
 
-@eqx.filter_jit
+@partial(Compiled, small=PASSES)
 def _descend(atlas: Atlas, loss: Callable[[Any], Any], start: Array, step_size: Array, steps: int) -> Descent:
     radius = atlas.prior.radius
     factors = step_size * 0.5 ** jnp.arange(HALVINGS, dtype=start.dtype)
