@@ -1,6 +1,6 @@
 """The protocol: spaces, targets, families, objectives, algorithms, posteriors, certificates. Nothing here infers."""
 
-from jensen.core.algorithm import Algorithm, Clock, Step, StopCode, make_step
+from jensen.core.algorithm import Algorithm, Clock, InTurns, Step, StopCode, make_step
 from jensen.core.batching import in_batches
 from jensen.core.certificate import Certificate, Check, merge
 from jensen.core.compiled import Compiled, Form
@@ -64,6 +64,7 @@ __all__ = [
     "GradientEstimator",
     "History",
     "InPasses",
+    "InTurns",
     "InputError",
     "JensenError",
     "LatentGaussian",
