@@ -14,7 +14,7 @@ from jensen.core.errors import (
     UnknownName,
 )
 from jensen.core.family import Density, Family, Reparameterised, sample_many
-from jensen.core.fields import Scalar, as_scalar, require, scalar_field
+from jensen.core.fields import Scalar, as_scalar, check_count, require, scalar_field
 from jensen.core.objective import BatchObjective, Estimate, GradientEstimator, Objective
 from jensen.core.parallel import by_columns, gathered, outer_draws, spread
 from jensen.core.posterior import (
@@ -100,6 +100,7 @@ __all__ = [
     "at_step",
     "beginning",
     "by_columns",
+    "check_count",
     "check_key",
     "check_needs",
     "constrain_many",
