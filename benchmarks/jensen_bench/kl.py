@@ -222,7 +222,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     for name, (target, log_evidence) in problems().items():
         if name not in options.targets.split(","):
             continue
-        cold, warm, _ = timed(floor(target))
+        bare = dict(zip(("cold", "warm"), timed(floor(target)), strict=False))
         rows: dict[str, Any] = {}
         for label in [*mine, *filter(None, options.peers.split(","))]:
             make, grid = makers[label]
@@ -239,7 +239,6 @@ def main(arguments: Sequence[str] = ()) -> int:
             ratios |= {
                 f"{kind} {label}": row[kind] / min(best) for label, row in there.items() if label in mine and best
             }
-        bare = {"cold": cold, "warm": warm}
         out[name] = {"methods": rows, "ratios to the best peer": ratios, "floor": bare}
         print(name, json.dumps(out[name], indent=1), flush=True)
     return 0
