@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jensen as jn
-from jensen.amortised import Set, SplineFlow, Vector, amortise, neural_posterior
+from jensen.amortised import Regression, Set, SplineFlow, Vector, amortise
 from jensen.core import sample_many
 
 # means over sbibm's ten observations at 1e3, 1e4, 1e5 simulations: (plain NPE or None, best method and its mean)
@@ -64,9 +64,9 @@ def measure(task: str, budget: int, steps: int, draws: int, seed: int) -> tuple[
     began = time.perf_counter()
     model, observed, reference = task_of(task)
     encoder: Any = Set(width=32, blocks=1) if task == "slcp" else Vector(width=64, depth=2)
-    network = neural_posterior(jax.random.key(seed), model, encoder, SplineFlow(layers=5))
+    builder = Regression(encoder, SplineFlow(layers=5))
     fit = amortise(
-        model, network, key=jax.random.key(seed + 1), steps=steps, batch_size=128, learning_rate=2e-3, budget=budget
+        model, builder, key=jax.random.key(seed + 1), steps=steps, batch_size=128, learning_rate=2e-3, budget=budget
     )
     trained = time.perf_counter() - began
     scores = []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jensen._run import drive
-from jensen.algorithms._trajectory import Place, transition
+from jensen.algorithms._trajectory import Place, begin, end, turn
 from jensen.algorithms.nuts import NUTS, Dense, Diagonal
 from jensen.certificate.chains import diagnose
 from jensen.core import DensityPosterior, PointPosterior
@@ -20,7 +20,12 @@ SEEDS = range(5)
 @eqx.filter_jit
 def one_transition(key, target, z, step_size, scale, max_doublings):
     value, gradient = jax.vmap(jax.value_and_grad(target.log_density))(z)
-    return transition(key, Place(z, value, gradient), target.log_density, step_size, scale, max_doublings)
+    first = begin(key, Place(z, value, gradient), max_doublings)
+
+    def more(trajectories):
+        return turn(trajectories, target.log_density, step_size, scale, max_doublings, False)
+
+    return end(jax.lax.while_loop(lambda t: t.going, more, first))
 
 
 CASES = {

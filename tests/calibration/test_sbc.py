@@ -11,6 +11,7 @@ import jensen as jn
 from jensen._run import drive
 from jensen.calibration import sbc
 from jensen.calibration._fitting import run_inside
+from jensen.calibration._interleaved import run_interleaved
 from jensen.core import DensityPosterior, InputError, MissingCapability
 from jensen.families import DiagonalGaussian
 
@@ -200,3 +201,37 @@ def test_bad_settings_are_refused_before_anything_runs():
     with pytest.raises(InputError, match="level"):
         sbc(Conjugate(), good, key=key, replicas=20).passed(1.0)
     assert issubclass(MissingCapability, InputError)
+
+
+def test_replicas_that_do_not_wait_for_one_another_run_as_they_would_alone():
+    """Three lanes, seven replicas of very different trajectories: the states and draws of each are those of its run."""
+    simulator, replicas, steps = normal_mean_again, 7, 40
+    nuts = jn.algorithms.NUTS(chains=2, max_doublings=4)
+    keys = jax.random.split(jax.random.key(5), 2 * replicas)
+    data = jax.vmap(simulator.simulate)(keys[:replicas])[1] * (10.0 ** jnp.arange(replicas))[:, None, None]
+
+    @eqx.filter_jit
+    def together(nuts, data, keys):
+        return run_interleaved(nuts, simulator.condition, data, keys, steps, 3)
+
+    state, ok, draws = together(nuts, data, keys[replicas:])
+    assert np.all(ok)
+    alone = eqx.filter_jit(run_inside)
+    for i in range(replicas):
+        one, fine, drawn = alone(nuts, simulator.condition(data[i]), keys[replicas + i], steps)
+        assert bool(fine)
+        np.testing.assert_allclose(draws["z"][i], drawn["z"], rtol=1e-6)
+        for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(one), strict=True):
+            np.testing.assert_allclose(a[i], b, rtol=1e-6, atol=1e-9)
+
+
+def test_a_replica_of_chains_that_finds_no_start_is_counted():
+    def log_joint(x, y):
+        return jnp.where(y[0, 0] > 0, jnp.nan, -0.5 * jnp.sum((y - x["mu"]) ** 2))
+
+    simulator = jn.targets.from_simulator(
+        lambda key: {"mu": jax.random.normal(key, (1,))}, lambda key, x: jax.random.normal(key, (3, 1)), None, log_joint
+    )
+    nuts = jn.algorithms.NUTS(chains=1, max_doublings=3)
+    result = sbc(nuts, simulator, key=jax.random.key(0), replicas=100, num_draws=5, steps=20)
+    assert 25 < result.failed < 75  # about half: five standard errors

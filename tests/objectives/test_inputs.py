@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jensen.core import InputError, MissingCapability
+from jensen.core import InputError, MissingCapability, check_count
 from jensen.families import FlowBuilder, Gaussian, GaussianMixture
 from jensen.gradient_estimators import (
     DoublyReparameterised,
@@ -46,6 +46,8 @@ REFUSED = {
     "num_weights of ForwardKL must be at least 2": lambda: ForwardKL(1),
     "order must be above 1": lambda: ForwardChi(order=1.0),
     "num_weights of ForwardChi must be at least 2": lambda: ForwardChi(num_weights=1),
+    "num_weights of Renyi must be a whole number, got True": lambda: Renyi(num_weights=True),
+    "num_parts must be a whole number": lambda: ThermodynamicObjective(num_parts=True),
     "num_parts must be at least 1": lambda: ThermodynamicObjective(num_parts=0),
     "first must be between 0 and 1, got 1": lambda: ThermodynamicObjective(first=1.0),
     "order must be at least 1": lambda: Cubo(order=0.5),
@@ -122,3 +124,9 @@ def test_data_emphasis_asks_for_rows_blocks_and_a_gaussian():
 def test_convex_functions_pass_in_either_precision(f, wide):
     with jax.enable_x64(wide):
         FDivergence(f)
+
+
+@pytest.mark.parametrize("value", [1.5, 2.0, "2", None, True])
+def test_a_count_is_a_whole_number(value):
+    with pytest.raises(InputError, match="must be a whole number"):
+        check_count("num_draws", value)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jensen.core import PRNGKey, Scalar
 
+LEAVES = 8  # leapfrog steps a turn
 MAX_ENERGY_ERROR = 1000.0  # nats, beyond which a trajectory has diverged (Betancourt 2017)
 
 
@@ -62,6 +63,20 @@ class Tree(eqx.Module):
     active: Bool[Array, ""]
 
 
+class Trajectories(eqx.Module):
+    """Transitions of every chain under way: their trees, the energies they began with, and the turns made so far."""
+
+    key: PRNGKey
+    energy: Float[Array, " chains"]
+    trees: Tree
+    count: Int[Array, ""]
+
+    @property
+    def going(self) -> Bool[Array, ""]:
+        """Whether the trajectory of any chain still grows."""
+        return jnp.any(self.trees.active)
+
+
 class Transition(eqx.Module):
     """Where every chain is afterwards, its mean acceptance probability, whether it diverged, its leapfrog steps."""
 
@@ -71,37 +86,49 @@ class Transition(eqx.Module):
     leapfrog_steps: Int[Array, " chains"]
 
 
-def transition(
-    key: PRNGKey,
-    place: Place,
+def begin(key: PRNGKey, place: Place, max_doublings: int) -> Trajectories:
+    """Trajectories of one leaf each, with momenta drawn afresh."""
+    momentum = jax.random.normal(key, place.position.shape, place.position.dtype)
+    energy = 0.5 * jnp.sum(momentum**2, 1) - place.log_density
+    trees = jax.vmap(lambda p, r: _root(p, r, max_doublings))(place, momentum)
+    return Trajectories(key, energy, trees, jnp.zeros((), jnp.int32))
+
+
+def turn(
+    under_way: Trajectories,
     density: Callable[[Float[Array, " d"]], Float[Array, ""]],
     step_size: Scalar,
     scale: Float[Array, "*d d"],
     max_doublings: int,
-) -> Transition:
-    """Multinomial NUTS from `place`, all chains, with the inverse mass matrix C C^T where `scale` is C.
+    whole: bool,
+) -> Trajectories:
+    """The next `LEAVES` leapfrog steps of every chain, or fewer where all are done before, unless `whole`.
 
-    `scale` has shape (d,) for a diagonal C or (d, d) for a lower triangular one. Energy errors that are NaN count as
-    divergences. At most 2^max_doublings leapfrog steps.
+    Multinomial NUTS with the inverse mass matrix C C^T where `scale` is C: of shape (d,) if diagonal, else (d, d) and
+    lower triangular. Energy errors that are NaN count as divergences. At most 2^max_doublings leapfrog steps in all.
 
     Source: Hoffman and Gelman (2014); multinomial sampling and the criterion on summed momenta: Betancourt (2017);
     checkpoints instead of recursion: Phan, Pradhan, Jankowiak (2019).
     """
-    chains, d = place.position.shape
-    real = place.position.dtype
-    momentum = jax.random.normal(key, (chains, d), real)
-    energy = 0.5 * jnp.sum(momentum**2, 1) - place.log_density
-    trees = jax.vmap(lambda p, r: _root(p, r, max_doublings))(place, momentum)
+    energy, shape = under_way.energy, (LEAVES, *under_way.energy.shape, 2)
+    # numbers for several steps: on a processor to make some takes as long as two leapfrog steps of a small model
+    u = jax.random.uniform(jax.random.fold_in(under_way.key, under_way.count), shape, energy.dtype)
 
     def leaf(tree: Tree, energy: Scalar, u: Float[Array, " 2"]) -> Tree:
         return _grow(tree, energy, u, density, step_size, scale, max_doublings)
 
-    def turn(carry: tuple[Int[Array, ""], Tree]) -> tuple[Int[Array, ""], Tree]:
-        count, trees = carry
-        u = jax.random.uniform(jax.random.fold_in(key, count), (chains, 2), real)
-        return count + 1, jax.vmap(leaf)(trees, energy, u)
+    def step(carry: tuple[Int[Array, ""], Tree]) -> tuple[Int[Array, ""], Tree]:
+        n, trees = carry
+        return n + 1, jax.vmap(leaf)(trees, energy, u[n])
 
-    _, trees = jax.lax.while_loop(lambda c: jnp.any(c[1].active), turn, (jnp.ones((), jnp.int32), trees))
+    first = (jnp.zeros((), jnp.int32), under_way.trees)
+    _, trees = jax.lax.while_loop(lambda c: (c[0] < LEAVES) & (whole | jnp.any(c[1].active)), step, first)
+    return Trajectories(under_way.key, energy, trees, under_way.count + 1)
+
+
+def end(done: Trajectories) -> Transition:
+    """What came of trajectories that no longer grow."""
+    trees = done.trees
     steps = jnp.maximum(trees.leapfrog_steps, 1)
     return Transition(trees.chosen, trees.acceptance / steps, trees.diverging, trees.leapfrog_steps)
 
@@ -206,9 +233,9 @@ def _check(
     top = jax.lax.population_count(jax.lax.shift_right_logical(n, jnp.ones_like(n)))
     closed = jax.lax.population_count(n ^ (n + 1)) - 1  # number of ones at its end
     even = (n & 1) == 0
-    level = jnp.where(even, top, tree.starts.shape[0])  # out of range, so dropped, at an odd leaf
-    starts = tree.starts.at[level].set(momentum, mode="drop")
-    bases = tree.bases.at[level].set(sub_total - 0.5 * momentum, mode="drop")
+    here = (even & (jnp.arange(tree.starts.shape[0]) == top))[:, None]
+    starts = jnp.where(here, momentum, tree.starts)
+    bases = jnp.where(here, sub_total - 0.5 * momentum, tree.bases)
     since = sub_total - 0.5 * momentum
 
     def check(carry: tuple[Int[Array, ""], Bool[Array, ""]]) -> tuple[Int[Array, ""], Bool[Array, ""]]:

@@ -7,14 +7,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jensen.algorithms._adaptation import Dense, Diagonal, Metric, Moments, Phase, StepSize, phase
-from jensen.algorithms._trajectory import Place, transition
+from jensen.algorithms._trajectory import Place, Trajectories, begin, end, turn
 from jensen.core import (
-    Algorithm,
     Clock,
     DrawsPosterior,
+    InTurns,
     LogDensity,
     PointPosterior,
     Posterior,
@@ -47,7 +47,7 @@ class NUTSState(eqx.Module):
     num_warmup: Int[Array, ""]
 
 
-class NUTS(Algorithm):
+class NUTS(InTurns):
     """Multinomial no-U-turn Hamiltonian Monte Carlo, `chains` in lock step, with one step size and metric for all.
 
     A step of the loop is one transition of every chain. In the first `warmup` share of the run the step size follows
@@ -126,10 +126,21 @@ class NUTS(Algorithm):
             draws = mean + DISPERSION * (start.sample_z(key, total) - mean)
         return first_finite(density, draws.reshape(TRIES, self.chains, -1))
 
-    def step(self, key: PRNGKey, state: NUTSState, target: Any, clock: Clock) -> tuple[NUTSState, Step]:
-        density, now = self._density(target), phase(clock, self.warmup)
-        log_step = jnp.where(now.adapting, state.step_size.log_step, state.step_size.log_average)
-        info = transition(key, state.place, density, jnp.exp(log_step), state.scale, self.max_doublings)
+    def open(self, key: PRNGKey, state: NUTSState, target: Any, clock: Clock) -> Trajectories:
+        return begin(key, state.place, self.max_doublings)
+
+    def turn(
+        self, state: NUTSState, under_way: Trajectories, target: Any, clock: Clock, whole: bool = False
+    ) -> Trajectories:
+        step_size = jnp.exp(self._log_step(state, phase(clock, self.warmup)))
+        return turn(under_way, self._density(target), step_size, state.scale, self.max_doublings, whole)
+
+    def going(self, under_way: Trajectories) -> Bool[Array, ""]:
+        return under_way.going
+
+    def close(self, state: NUTSState, under_way: Trajectories, target: Any, clock: Clock) -> tuple[NUTSState, Step]:
+        info, now = end(under_way), phase(clock, self.warmup)
+        log_step = self._log_step(state, now)
         acceptance = jnp.mean(info.acceptance)
         after = info.place
         z = after.position if self.transport is None else jax.vmap(self.transport.transform)(after.position)[0]
@@ -141,6 +152,10 @@ class NUTS(Algorithm):
             diverging=jnp.sum(info.diverging),
             log_density=jnp.mean(after.log_density),
         )
+
+    @staticmethod
+    def _log_step(state: NUTSState, now: Phase) -> Scalar:
+        return jnp.where(now.adapting, state.step_size.log_step, state.step_size.log_average)
 
     def _adapt(self, state: NUTSState, after: Place, acceptance: Scalar, now: Phase) -> NUTSState:
         def choose(condition: Array, new: Any, old: Any) -> Any:

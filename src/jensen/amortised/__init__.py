@@ -8,6 +8,7 @@ from jensen.amortised.distribution_transformer import DistributionTransformer, d
 from jensen.amortised.encoders import Encoder, Set, SetEncoder, Vector, VectorEncoder
 from jensen.amortised.heads import FlowHead, Mixture, MixtureHead, SplineFlow
 from jensen.amortised.prior_fitted import PriorFittedNetwork, prior_fitted_network
+from jensen.amortised.regression import Regressed, Regression
 from jensen.amortised.simulated_kl import SimulatedKL
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "Mixture",
     "MixtureHead",
     "PriorFittedNetwork",
+    "Regressed",
+    "Regression",
     "Set",
     "SetEncoder",
     "SimulatedKL",

@@ -139,7 +139,7 @@ def _check_finite(z: Array, data: Any) -> None:
 
 def amortise(
     simulator: Any,
-    conditional: Conditional | None = None,
+    conditional: Any = None,
     *,
     key: PRNGKey,
     steps: int = 3000,
@@ -153,7 +153,8 @@ def amortise(
 
     Args:
         simulator: a `targets.Simulator`.
-        conditional: what is trained; `neural_posterior(key, simulator)` where None.
+        conditional: what is trained, or what builds it from pairs (`Regression()`): those of the budget that are not
+            held out, else 2,000; `neural_posterior(key, simulator)` where None.
         key: a typed JAX key.
         steps: of training; each makes `batch_size` fresh simulations, so that nothing can be overfitted.
         batch_size: pairs a step.
@@ -175,14 +176,16 @@ def amortise(
         raise InputError(f"simulator must be a targets.Simulator, got {type(simulator).__name__}")
     if conditional is None:
         conditional = neural_posterior(stream(key, INIT), simulator)
+    target: Any = SimulatedPairs(simulator)  # pyright: ignore[reportCallIssue]
+    if budget is not None:
+        target = _stored(stream(key, SEARCH), simulator, budget)
+    if hasattr(conditional, "build"):
+        conditional = _built(conditional, stream(key, INIT), simulator, target.simulator)
     if conditional.dimension != simulator.space.dimension:
         raise InputError(
             f"The conditional is on R^{conditional.dimension}, the simulator's unknowns on "
             f"R^{simulator.space.dimension}"
         )
-    target: Any = SimulatedPairs(simulator)  # pyright: ignore[reportCallIssue]
-    if budget is not None:
-        target = _stored(stream(key, SEARCH), simulator, budget)
     z, data = _simulation(stream(key, SEARCH), simulator)
     _check_finite(z, data)
     algorithm: Any = GradientVI(
@@ -197,6 +200,15 @@ def amortise(
     outcome = drive(algorithm, target, key=key, steps=steps, start=start, checkpoint=checkpoint, progress=progress)
     trained: Any = outcome.posterior
     return Amortisation(trained.q.conditional, simulator.space, outcome.run)
+
+
+def _built(builder: Any, key: PRNGKey, simulator: Any, pairs: Any) -> Conditional:
+    key_pairs, key_build = jax.random.split(key)
+    if isinstance(pairs, StoredPairs):
+        return builder.build(key_build, pairs.z, pairs.data)
+    z, data = simulations(key_pairs, simulator, PILOT)
+    _check_finite(z, data)
+    return builder.build(key_build, z, data)
 
 
 def _stored(key: PRNGKey, simulator: Any, budget: int) -> SimulatedPairs:

@@ -65,7 +65,8 @@ def flat(data: Any, dtype: Any) -> Float[Array, " n"]:
 
 
 @partial(Compiled, small=PASSES)
-def _flat(data: Any) -> Float[Array, "sets n"]:
+def flat_sets(data: Any) -> Float[Array, "sets n"]:
+    """`flat` of each of many data sets, leading axis data sets."""
     return jax.vmap(lambda d: flat(d, jnp.result_type(float)))(data)
 
 
@@ -95,7 +96,7 @@ class Vector:
     def build(self, key: PRNGKey, data: Any) -> VectorEncoder:
         """`data`: simulated data sets, leading axis data sets."""
         key_linear, key_network = jax.random.split(key)
-        x = _flat(data)
+        x = flat_sets(data)
         sizes = (x.shape[1], *[self.width] * self.depth, self.context)
         return VectorEncoder(
             standard(x), perceptron(key_linear, (x.shape[1], self.context)), perceptron(key_network, sizes)

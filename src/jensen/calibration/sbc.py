@@ -9,10 +9,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jensen.calibration._fitting import run_inside
-from jensen.core import Algorithm, InputError, PRNGKey, check_key, check_needs, in_batches, sample_many
+from jensen.calibration._interleaved import run_interleaved
+from jensen.core import Algorithm, InputError, InTurns, PRNGKey, check_key, check_needs, in_batches, sample_many
 from jensen.metrics import symmetry, uniformity
 
 BATCH = 250  # replicas that run side by side: bounds memory, and costs nothing on a few cores
+LANES = 128  # the same where none waits for the others: with more, the longest run keeps more of them idle at its end
 
 
 class Calibration(eqx.Module):
@@ -77,7 +79,8 @@ def sbc(
     """Simulate z and data, infer z from the data, rank the true z among posterior draws; `replicas` times.
 
     If the method is exact, every rank is uniform on 0 .. num_draws. All replicas are simulated, fitted and ranked by
-    one compiled call; another key compiles nothing.
+    one compiled call; another key compiles nothing. Chains of NUTS go on each by itself, in 128 lanes: none waits for
+    another's long trajectory.
 
     Args:
         method: an algorithm, run for `steps` steps on `simulator.condition(data)` by the loop's own keys (without its
@@ -166,9 +169,15 @@ def _fits(algorithm: Algorithm, simulator: Any, key: PRNGKey, replicas: int, num
         z = algorithm.posterior(state, None, simulator.space).sample_z(key_draw, num_draws)
         return _count(z, truth), ok & jnp.all(jnp.isfinite(z)), None, None, None
 
-    out = in_batches(one, jax.random.split(key, replicas), BATCH)
+    keys = jax.random.split(key, replicas)
     state = eqx.filter_eval_shape(lambda k: _state(algorithm, simulator, k), key)
-    return *out, eqx.filter(state, lambda leaf: not isinstance(leaf, jax.ShapeDtypeStruct))
+    rest = eqx.filter(state, lambda leaf: not isinstance(leaf, jax.ShapeDtypeStruct))
+    if not isinstance(algorithm, InTurns):
+        return *in_batches(one, keys, BATCH), rest
+    pair, fit, _ = jax.vmap(lambda k: jax.random.split(k, 3), out_axes=1)(keys)
+    truth, data = in_batches(simulator.simulate, pair, BATCH)
+    state, ok, draws = run_interleaved(algorithm, simulator.condition, data, fit, steps, LANES)
+    return None, ok, truth, state, draws, rest
 
 
 def _state(algorithm: Algorithm, simulator: Any, key: PRNGKey) -> Any:

@@ -1,6 +1,6 @@
 """The protocol: spaces, targets, families, objectives, algorithms, posteriors, certificates. Nothing here infers."""
 
-from jensen.core.algorithm import Algorithm, Clock, Step, StopCode, make_step
+from jensen.core.algorithm import Algorithm, Clock, InTurns, Step, StopCode, make_step
 from jensen.core.batching import in_batches
 from jensen.core.certificate import Certificate, Check, merge
 from jensen.core.compiled import Compiled, Form
@@ -14,7 +14,7 @@ from jensen.core.errors import (
     UnknownName,
 )
 from jensen.core.family import Density, Family, Reparameterised, sample_many
-from jensen.core.fields import Scalar, as_scalar, require, scalar_field
+from jensen.core.fields import Scalar, as_scalar, check_count, require, scalar_field
 from jensen.core.objective import BatchObjective, Estimate, GradientEstimator, Objective
 from jensen.core.parallel import by_columns, gathered, outer_draws, spread
 from jensen.core.posterior import (
@@ -64,6 +64,7 @@ __all__ = [
     "GradientEstimator",
     "History",
     "InPasses",
+    "InTurns",
     "InputError",
     "JensenError",
     "LatentGaussian",
@@ -99,6 +100,7 @@ __all__ = [
     "at_step",
     "beginning",
     "by_columns",
+    "check_count",
     "check_key",
     "check_needs",
     "constrain_many",

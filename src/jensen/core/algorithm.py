@@ -5,8 +5,9 @@ import enum
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jensen.core.fields import Scalar
 from jensen.core.posterior import Posterior
@@ -148,3 +149,38 @@ class Algorithm(eqx.Module):
     def cautious(self) -> "Algorithm | None":
         """This algorithm with a smaller step, for going on after NaN or divergence; None if it has none."""
         return None
+
+
+class InTurns(Algorithm):
+    """An algorithm whose step is a loop of unknown length, taken apart.
+
+    Of many runs side by side none then needs to wait for the longest step of the others (`jensen.calibration`).
+
+    A step is `open`, then `turn` while it is `going`, then `close`. A turn that is made when nothing is going any more
+    must change nothing that `close` reads. Runs of it do not end before their last step.
+    """
+
+    @abc.abstractmethod
+    def open(self, key: PRNGKey, state: Any, target: Any, clock: Clock) -> Any:
+        """What a step begins with."""
+
+    @abc.abstractmethod
+    def turn(self, state: Any, under_way: Any, target: Any, clock: Clock, whole: bool = False) -> Any:
+        """One turn of the step's loop.
+
+        A turn of several rounds ends early where nothing is going any more, unless it is asked for `whole`: of many
+        runs side by side, loops that each end by themselves would copy all that they hold.
+        """
+
+    @abc.abstractmethod
+    def going(self, under_way: Any) -> Bool[Array, ""]:
+        """Whether the step wants another turn."""
+
+    @abc.abstractmethod
+    def close(self, state: Any, under_way: Any, target: Any, clock: Clock) -> tuple[Any, Step]:
+        """The state after the step, and what it reports."""
+
+    def step(self, key: PRNGKey, state: Any, target: Any, clock: Clock) -> tuple[Any, Step]:
+        first = self.open(key, state, target, clock)
+        last = jax.lax.while_loop(lambda u: self.going(u), lambda u: self.turn(state, u, target, clock), first)
+        return self.close(state, last, target, clock)

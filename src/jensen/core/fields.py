@@ -40,3 +40,10 @@ def require(condition: bool, message: str | Callable[[], str], error: type[Excep
 
     if not condition:
         raise (error or InputError)(message() if callable(message) else message)
+
+
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """Refuse a number of draws, weights or parts that is no whole number of at least `least`. Raises `InputError`."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    require(whole, f"{name} must be a whole number, got {value!r}")
+    require(bool(value >= least), f"{name} must be at least {least}, got {value}")

@@ -56,8 +56,8 @@ def _check_estimator(name: str, message: Any) -> None:
         return
     if not hasattr(estimator, "check"):
         raise InputError(
-            f"The estimator of site {name!r} is {type(estimator).__name__}, which is none of "
-            "jensen.gradient_estimators.sites"
+            f"The estimator of site {name!r} is {estimator!r}, which is none of jensen.gradient_estimators.sites: give "
+            "an instance, such as Enumeration(), ScoreFunction() or Reparameterised()"
         )
     estimator.check(name, message["fn"])
 

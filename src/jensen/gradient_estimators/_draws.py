@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jensen.core import InputError, PRNGKey, spread
+from jensen.core import PRNGKey, check_count, spread
 from jensen.gradient_estimators._replicated import Replicated
 
 Function = Callable[[Any, Float[Array, " d"]], Float[Array, ""]]
@@ -68,6 +68,5 @@ def standard_error(values: Float[Array, " n"]) -> Float[Array, ""]:
 
 
 def check_num_draws(num_draws: int, least: int = 1) -> None:
-    """Raises `InputError` for fewer than `least` draws."""
-    if num_draws < least:
-        raise InputError(f"num_draws must be at least {least}, got {num_draws}")
+    """Raises `InputError` for what is no whole number of at least `least` draws."""
+    check_count("num_draws", num_draws, least)

@@ -9,7 +9,7 @@ import jax
 import jax.core
 from jaxtyping import Array, Float
 
-from jensen.core import Estimate, InputError, LogDensity, Objective, PRNGKey
+from jensen.core import Estimate, InputError, LogDensity, Objective, PRNGKey, check_count
 from jensen.gradient_estimators import OfWeights, StickingTheLanding
 from jensen.gradient_estimators._replicated import replicate
 
@@ -38,8 +38,7 @@ class OfLogWeights(Objective):
 def check_weights(objective: Any, least: int = 1) -> None:
     """Refuse too few weights, and the estimator that is biased for all but the ELBO. Raises `InputError`."""
     name = type(objective).__name__
-    if objective.num_weights < least:
-        raise InputError(f"num_weights of {name} must be at least {least}, got {objective.num_weights}")
+    check_count(f"num_weights of {name}", objective.num_weights, least)
     if isinstance(objective.estimator, StickingTheLanding):
         raise InputError(f"StickingTheLanding is biased for {name}: use DoublyReparameterised or Reparameterisation")
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jensen.core import GradientEstimator, InputError, Scalar, scalar_field
+from jensen.core import GradientEstimator, Scalar, check_count, scalar_field
 from jensen.gradient_estimators import DoublyReparameterised
 from jensen.objectives._of_log_weights import OfLogWeights, check_setting, check_weights
 
@@ -35,8 +35,7 @@ class ThermodynamicObjective(OfLogWeights):
     def __check_init__(self):
         check_weights(self)
         check_setting("first", self.first, lambda b: 0 < b < 1, "between 0 and 1")
-        if self.num_parts < 1:
-            raise InputError(f"num_parts must be at least 1, got {self.num_parts}")
+        check_count("num_parts", self.num_parts)
 
     @property
     def points(self) -> Float[Array, " t"]:
