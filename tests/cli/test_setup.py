@@ -1,6 +1,8 @@
 """What the command sets for its process, and what it leaves as the user has it."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -31,3 +33,15 @@ def test_kernels_stay_in_their_threads_where_there_are_few(monkeypatch, processo
     never_wait()
     assert os.environ["XLA_FLAGS"] == after
     assert setup.FEW == 4
+
+
+def test_a_process_with_one_processor_keeps_a_pool_of_one_thread():
+    program = "import os, jensen; print(os.environ.get('PJRT_NPROC'))"
+    environment = {name: value for name, value in os.environ.items() if name != "PJRT_NPROC"}
+    one = f"import os; os.sched_setaffinity(0, [{min(os.sched_getaffinity(0))}]); {program}"
+    shown = [
+        subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout.strip()
+        for code, env in ((one, environment), (program, environment), (one, environment | {"PJRT_NPROC": "3"}))
+    ]
+    usable = len(os.sched_getaffinity(0))
+    assert shown == ["None", "8" if 1 < usable < 8 else "None", "3"]
