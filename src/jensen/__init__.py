@@ -36,7 +36,9 @@ __version__ = "0.1.0"
 
 # XLA gives its pool for the CPU a thread a core, and batched factorisations wait in it for parts of themselves: on two
 # cores two that run at once wait for ever (jaxlib 0.10). Read when JAX first computes; what the user has set stays.
-if (os.cpu_count() or 1) < 8:
+# A pool of one never waits, and more threads than its one core would make each small step twice as dear.
+_usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+if 1 < _usable < 8:
     os.environ.setdefault("PJRT_NPROC", "8")
 
 _MODULES = (

@@ -1,6 +1,8 @@
 """What the command sets for its process, and what it leaves as the user has it."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -52,3 +54,15 @@ def test_haste_leaves_flags_of_the_user_and_of_later_versions(monkeypatch, jaxli
     assert os.environ.get("XLA_FLAGS", "") == after
     compile_in_haste()
     assert os.environ.get("XLA_FLAGS", "") == after
+
+
+def test_a_process_with_one_processor_keeps_a_pool_of_one_thread():
+    program = "import os, jensen; print(os.environ.get('PJRT_NPROC'))"
+    environment = {name: value for name, value in os.environ.items() if name != "PJRT_NPROC"}
+    one = f"import os; os.sched_setaffinity(0, [{min(os.sched_getaffinity(0))}]); {program}"
+    shown = [
+        subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout.strip()
+        for code, env in ((one, environment), (program, environment), (one, environment | {"PJRT_NPROC": "3"}))
+    ]
+    usable = len(os.sched_getaffinity(0))
+    assert shown == ["None", "8" if 1 < usable < 8 else "None", "3"]

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from tests.killing import killed_at_save
@@ -113,6 +114,10 @@ def test_other_parts_train_too():
     assert set(np.unique(vae.sample(3))) <= {0.0, 1.0}
 
 
+def table_with_text(X):
+    return pd.DataFrame({"size": X[:, 0], "kind": ["small" if x < 5 else "large" for x in X[:, 0]]})
+
+
 @pytest.mark.parametrize(
     ("settings", "change", "error", "words"),
     [
@@ -130,7 +135,16 @@ def test_other_parts_train_too():
         ({"image_shape": (2, 2, 1), "channels": (4, 4)}, None, InputError, "multiples of 4"),
         ({"dynamic_binarisation": True}, None, InputError, "probabilities"),
         ({}, lambda X: np.concatenate([X, np.ones((400, 1))], 1), InputError, "Columns 4 of X are constant"),
-        ({}, lambda X: np.where(X > 5, np.nan, X), ValueError, "NaN"),
+        (
+            {},
+            lambda X: np.where(X[7, 1] == X, np.nan, X),
+            InputError,
+            "NaN or infinity in 1 of 400 rows.*row 7, column 1",
+        ),
+        ({}, lambda X: np.where(X[7, 1] == X, np.inf, X), InputError, "row 7, column 1: drop these rows, or fill"),
+        ({}, table_with_text, InputError, "Columns 'kind' of X hold no numbers .1 of 2.: encode them"),
+        ({"learning_rate": -1.0}, None, InputError, "learning_rate must be positive"),
+        ({"learning_rate": np.nan}, None, InputError, "learning_rate must be positive"),
         ({}, lambda X: X[:1], ValueError, "1 row|1 sample|n_samples=1"),
         ({}, lambda X: X[:, 0], ValueError, "2D"),
     ],

@@ -174,3 +174,33 @@ def test_refusals():
         implicit_posterior(jax.random.key(0), 2, 0)
     with pytest.raises(InputError, match="latent dimension must be at least 1"):
         implicit_posterior(jax.random.key(0), 0)
+
+
+def test_a_vamp_prior_of_flows_is_the_mixture_of_their_densities_and_has_mass_one(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2)) @ rng.normal(size=(2, 3)) + 0.1 * rng.normal(size=(60, 3))
+    settings = dict(hidden=(8,), posterior="flow", prior="vamp", num_components=3, epochs=2, batch_size=30)
+    vae = VAE(2, **settings, random_state=0).fit(X)
+    prior = vae.model_.prior
+
+    @eqx.filter_jit
+    def both(conditional, prior, z):
+        given = eqx.filter_vmap(lambda u: conditional.given(u).log_prob(z))(prior.inputs)
+        return jnp.log(jnp.mean(jnp.exp(given))), prior.log_prob(z)
+
+    for z in 0.5 * rng.normal(size=(5, 2)):
+        np.testing.assert_allclose(*both(vae.conditional_, prior, jnp.asarray(z)), rtol=1e-6)
+
+    # the integral of another density, by draws of the prior: one only if draws and density belong together
+    @eqx.filter_jit
+    def ratios(prior, keys):
+        drawn = jax.vmap(prior.sample)(keys)
+        mean, spread = jnp.mean(drawn, 0), 0.5 * jnp.std(drawn, 0)
+        other = jax.vmap(lambda z: jnp.sum(jax.scipy.stats.norm.logpdf(z, mean, spread)))(drawn)
+        return jnp.exp(other - jax.vmap(prior.log_prob)(drawn))
+
+    for seed in range(5):
+        found = np.asarray(ratios(prior, jax.random.split(jax.random.key(seed), 4000)))
+        assert abs(found.mean() - 1) < 5 * found.std() / np.sqrt(len(found))
+    vae.save(tmp_path / "flows.npz")
+    np.testing.assert_array_equal(VAE.load(tmp_path / "flows.npz").score_samples(X[:5]), vae.score_samples(X[:5]))

@@ -33,7 +33,7 @@ from jensen_papers.vae._linear import linear_data
 from jensen_papers.vae._training import train_each
 
 PAPER = "Asperti and Trentin (2020)"
-COLUMNS, K, EVERY = 10, 3, 25
+COLUMNS, K, EVERY, SEEDS = 10, 3, 25, 5
 
 
 def reproduce(full: bool = False, figure: Path | None = None) -> Result:
@@ -44,9 +44,9 @@ def reproduce(full: bool = False, figure: Path | None = None) -> Result:
         X = linear_data(np.random.default_rng(0), rows, COLUMNS, K)
         truth = probabilistic_pca(X, K)
         curves = {name: _curve(X, closed, steps) for name, closed in POLICIES.items()}
-        heavy = _curve(X, RunningScale(), steps, weight=4.0)[0][-1] / float(truth.noise)
+        heavy = float(np.min(_curve(X, RunningScale(), steps, weight=4.0)[0][:, -1])) / float(truth.noise)
         fixed = _bound_at(truth, 1.0)
-    claims = _claims(curves, heavy, fixed, truth, f"{rows} rows, {steps} steps")
+    claims = _claims(curves, heavy, fixed, truth, f"{rows} rows, {steps} steps, the worst of {SEEDS} seeds")
     if figure is not None:
         _draw(curves, float(truth.noise), figure)
     return Result("P230", "reconstruction-balance", time.perf_counter() - began, tuple(claims))
@@ -56,15 +56,15 @@ POLICIES: dict[str, Any] = {"learned": None, "average": RunningScale(), "falling
 
 
 def _curve(X: np.ndarray, closed: Any, steps: int, weight: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Noise variance and exact bound a row over steps."""
+    """Noise variance and exact bound a row, shape (seeds, looks)."""
     model, conditional = linear_vae(jax.random.key(0), COLUMNS, K, full_rank=True, scale=math.sqrt(2 * np.var(X)))
     algorithm: Any = AmortisedVI(conditional, BetaElbo(weight), learning_rate=1e-2)
     if closed is not None:
         refreshed: Any = Refreshed
         algorithm = refreshed(algorithm, closed)
     rows = Shuffled(latent_rows(model, jnp.asarray(X)), len(X) // 10)
-    _, seen = train_each(jax.random.split(jax.random.key(1), 1), algorithm, rows, steps, _watch, EVERY)
-    noise, bound = (np.asarray(s[0]) for s in seen)
+    _, seen = train_each(jax.random.split(jax.random.key(1), SEEDS), algorithm, rows, steps, _watch, EVERY)
+    noise, bound = map(np.asarray, seen)
     return noise, bound
 
 
@@ -82,9 +82,12 @@ def _bound_at(truth: Any, noise: float) -> float:
 
 def _claims(curves: Any, heavy: float, fixed: float, truth: Any, words: str) -> list[Claim]:
     noise, evidence = float(truth.noise), float(truth.log_evidence)
-    off = {name: abs(curve[0][-1] / noise - 1) for name, curve in curves.items()}
-    gap = {name: evidence - curve[1][-1] for name, curve in curves.items()}
-    first = {name: _first(curve[0], noise) for name, curve in curves.items()}
+    off = {name: float(np.max(np.abs(curve[0][:, -1] / noise - 1))) for name, curve in curves.items()}
+    gap = {name: evidence - float(np.min(curve[1][:, -1])) for name, curve in curves.items()}
+    first = {name: [_first(one, noise) for one in curve[0]] for name, curve in curves.items()}
+    slower = int(np.argmax(np.divide(first["average"], first["learned"])))
+    falling = curves["falling average"][0][:, -1] / curves["average"][0][:, -1]
+    lowest = int(np.argmax(falling))
     truly = "Derived: the fixed point is the noise of probabilistic PCA"
     return [
         Claim(
@@ -108,19 +111,19 @@ def _claims(curves: Any, heavy: float, fixed: float, truth: Any, words: str) -> 
             "abstract's 'faster' does not hold here: the average forgets its start at one hundredth a step, and Adam "
             "moves at its own rate",
             f"{PAPER}, abstract: a faster and more accurate behaviour",
-            first["average"],
+            first["average"][slower],
             "within four times the baseline (reported)",
-            first["learned"],
-            first["average"] <= 4 * first["learned"],
+            first["learned"][slower],
+            first["average"][slower] <= 4 * first["learned"][slower],
         ),
         Claim(
             "Noise variance over truth by the average that never rises, as in their code: too low; baseline the plain "
             "average",
             f"{PAPER}, computed_gamma.py: min(m, 0.99 m + 0.01 mse)",
-            curves["falling average"][0][-1] / noise,
+            curves["falling average"][0][lowest, -1] / noise,
             "< 0.98 of the baseline",
-            curves["average"][0][-1] / noise,
-            curves["falling average"][0][-1] < 0.98 * curves["average"][0][-1],
+            curves["average"][0][lowest, -1] / noise,
+            falling[lowest] < 0.98,
         ),
         Claim(
             "Noise variance over truth when the divergence is weighted by 4, as in their code for images of 64 x 64 "
@@ -128,7 +131,7 @@ def _claims(curves: Any, heavy: float, fixed: float, truth: Any, words: str) -> 
             f"{PAPER}, code: (2 side / latents)^2; the fixed point is the truth at weight 1 alone",
             heavy,
             "> 1.5",
-            curves["average"][0][-1] / noise,
+            float(np.max(curves["average"][0][:, -1])) / noise,
             heavy > 1.5,
         ),
     ]
@@ -146,7 +149,7 @@ def _draw(curves: Any, truth: float, path: Path) -> None:
     figure = Figure(figsize=(5.5, 3), layout="constrained")
     axes = figure.subplots()
     for name, (noise, _) in curves.items():
-        axes.plot(EVERY * np.arange(1, len(noise) + 1), noise / truth, label=name)
+        axes.plot(EVERY * np.arange(1, noise.shape[1] + 1), noise[0] / truth, label=name)
     axes.axhline(1.0, color="grey", linestyle="--", label="probabilistic PCA")
     axes.set(xlabel="step", ylabel="noise variance over truth", ylim=(0.8, 2.5))
     axes.legend()

@@ -24,7 +24,7 @@ class Perceptron(eqx.Module):
     def __call__(self, x: Float[Array, " n"]) -> Float[Array, " m"]:
         last = len(self.weights) - 1
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = weight @ x + bias
+            x = x @ weight.T + bias  # over rows and draws W x would be read across by what follows
             x = x if i == last else jax.nn.gelu(x)
         return x
 

@@ -13,6 +13,7 @@ from jensen.core import InputError
 from jensen.datasets.sources import RowSource
 from jensen.vae._build import build, chosen_likelihood, chosen_prior
 from jensen.vae._saving import load, save
+from jensen.vae._table import SHOWN, checked
 from jensen.vae.bounds import log_likelihood_bound
 from jensen.vae.likelihoods import Gaussian, HeteroscedasticGaussian
 from jensen.vae.monitors import LatentUse, latent_use
@@ -23,11 +24,9 @@ from jensen.vae.training import train
 try:
     from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     from sklearn.utils import check_random_state
-    from sklearn.utils.validation import check_is_fitted, validate_data
+    from sklearn.utils.validation import check_is_fitted
 except ImportError as error:  # the rest of the library does without it
     raise ImportError("VAE is a scikit-learn estimator: pip install 'jensen[sklearn]'") from error
-
-SHOWN = 5  # columns named in an error
 
 
 @eqx.filter_jit
@@ -143,7 +142,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         if isinstance(X, RowSource):
             return self._fit_source(X)
-        X = np.asarray(validate_data(self, X, dtype=np.float64))
+        X = checked(self, X, reset=True)
         self._check(len(X), np.min(X), np.max(X))
         seen = np.round(X) if self.dynamic_binarisation else X  # what the likelihood will see
         self.likelihood_ = chosen_likelihood("bernoulli" if self.dynamic_binarisation else self.likelihood, seen)
@@ -244,8 +243,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _new(self, X: Any) -> Any:
         check_is_fitted(self)
-        X = np.asarray(validate_data(self, X, reset=False, dtype=np.float64))
-        return self._inside(X)
+        return self._inside(checked(self, X, reset=False))
 
     def transform(self, X: Any) -> np.ndarray:
         """Means of q(z | x), (rows, latent_dim). Raises `ValueError` for another number of columns."""

@@ -47,6 +47,17 @@ class LinearDecoder(Decoder):
         return (self.weight @ z + self.bias)[:, None]
 
 
+class RowLinear(eqx.nn.Linear):
+    """y = x W^T + b: `eqx.nn.Linear` with the row first.
+
+    W x, over rows and over draws of each, is an array (outputs, rows, draws) to XLA, and what follows reads it across.
+    """
+
+    def __call__(self, x: Float[Array, " n"], *, key: Any = None) -> Float[Array, " m"]:
+        y = x @ self.weight.T
+        return y if self.bias is None else y + self.bias
+
+
 class PerceptronEncoder(Encoder):
     """c = W_m gelu(... gelu(W_1 (x - centre) / spread)); centre and spread of the columns are kept, not trained."""
 
@@ -115,9 +126,14 @@ def perceptron(key: PRNGKey, size: int, hidden: tuple[int, ...], out: int) -> eq
 
 @Compiled  # drawn eagerly, each array of weights would be several programs
 def _perceptron(key: PRNGKey, size: int, hidden: tuple[int, ...], out: int) -> eqx.nn.MLP | eqx.nn.Linear:
+    sizes = (size, *hidden, out)
+    keys = jax.random.split(key, len(sizes) - 1)  # as `eqx.nn.MLP` does
+    make: Any = RowLinear
     if not hidden:
-        return eqx.nn.Linear(size, out, key=key)
-    return eqx.nn.MLP(size, out, hidden[0], len(hidden), activation=gelu, key=key)
+        return make(size, out, key=key)
+    layers = tuple(make(a, b, key=k) for a, b, k in zip(sizes[:-1], sizes[1:], keys, strict=True))
+    network = eqx.nn.MLP(size, out, hidden[0], len(hidden), activation=gelu, key=key)
+    return eqx.tree_at(lambda n: n.layers, network, layers)
 
 
 def perceptron_encoder(

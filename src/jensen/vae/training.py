@@ -109,6 +109,11 @@ def train(
     check_key(key)
     if epochs < 1:
         raise InputError(f"epochs must be at least 1, got {epochs}")
+    if not (0 < learning_rate < np.inf and 0 <= warmup < np.inf and 0 <= cooling <= 1):
+        raise InputError(
+            "learning_rate must be positive, warmup a number of steps of at least 0 and cooling a share of at most 1, "
+            f"got {learning_rate}, {warmup} and {cooling}"
+        )
     read = isinstance(X, RowSource)
     num_rows = X.num_rows if read else len(X)
     batch_size = default_batch(num_rows) if batch_size is None else batch_size
