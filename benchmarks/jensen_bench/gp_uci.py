@@ -157,7 +157,9 @@ def main(arguments: Sequence[str] = ()) -> int:
     parser.add_argument("--sets", default="yacht,boston,energy", help=f"of {','.join(GAL + EVANS)}; or all")
     parser.add_argument("--splits", type=int, default=1)
     parser.add_argument("--max-rows", type=int, default=1_000_000, help="training rows, drawn at random beyond")
-    parser.add_argument("--ours-only", action="store_true")
+    parser.add_argument(
+        "--peers", nargs="*", choices=("gpjax", "gpytorch"), help="all that are installed, where not given"
+    )
     options = parser.parse_args(list(arguments))
     names = GAL + EVANS if options.sets == "all" else tuple(options.sets.split(","))
     unknown = [name for name in names if name not in GAL + EVANS]
@@ -165,15 +167,16 @@ def main(arguments: Sequence[str] = ()) -> int:
         parser.error(f"unknown sets {', '.join(unknown)}: known are {', '.join(GAL + EVANS)}")
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_enable_compilation_cache", False)  # the first call counts
-    peers: dict[str, Callable[..., Prediction]] = {"gpjax": gpjax}
-    if importlib.util.find_spec("gpytorch") is None:
-        print("gpytorch: not installed", flush=True)
-    else:
-        peers["gpytorch"] = gpytorch
+    peers: dict[str, Callable[..., Prediction]] = {"gpjax": gpjax, "gpytorch": gpytorch}
+    wanted = [*peers] if options.peers is None else options.peers
+    for name in set(wanted):
+        if importlib.util.find_spec(name) is None:
+            print(f"{name}: not installed", flush=True)
+    peers = {name: peers[name] for name in wanted if importlib.util.find_spec(name) is not None}
     for name in names:
         row: dict[str, Any] = {"set": name, "rows": len(data(name, 0, options.max_rows)[0])}
         row["jensen"] = mine = measure(ours, name, options.splits, options.max_rows)
-        for peer, method in ({} if options.ours_only else peers).items():
+        for peer, method in peers.items():
             row[peer] = other = measure(method, name, options.splits, options.max_rows)
             ratios = {key: mine[key] / other[key] for key in mine if key != "nlpd"}
             row[f"to {peer}"] = {**ratios, "nlpd_difference": mine["nlpd"] - other["nlpd"]}
