@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import jensen as jn
+from jensen._run import chunk
+from jensen.algorithms.derivatives import HessianDraws
 from jensen.core import at_step, stream
 from jensen.core.compiled import PASSES, WHILE, WORK, Compiled, density_work, haste
 
@@ -33,6 +35,7 @@ def test_both_forms_give_the_same_value():
     x = jax.random.normal(jax.random.key(0), (4, 4))
     assert haste()  # this version of XLA knows the options
     np.testing.assert_allclose(double.hasty(x), double.full(x), rtol=1e-5)
+    np.testing.assert_allclose(double.at(1)(x), double.full(x), rtol=1e-5)
     np.testing.assert_allclose(double(x), double.fn(x), rtol=1e-5)
 
 
@@ -50,6 +53,27 @@ def test_a_density_with_much_to_compute_is_worth_a_good_program():
     assert program.form(light) is program.hasty
     assert program.form(heavy) is program.full
     assert program.form({"key": (heavy,)}) is program.full
+    assert program.form(heavy, heavy=1) is program.at(1)
+    assert program.form(light, heavy=1) is program.hasty
+    assert program.form(light, evaluations=WORK, heavy=1) is program.at(1)
+
+
+def test_a_target_may_name_its_level():
+    program = Compiled(lambda target, z: target.log_density(z))
+    tree = {"scale": jnp.ones(())}
+    for level in (0, 1):
+        target = jn.gp.EvidenceTarget(lambda tree, x: -jnp.sum(x * tree["scale"]), tree, np.ones(9), optimisation=level)
+        assert program.form(target) is program.at(level)
+
+
+@pytest.mark.parametrize("draws", [2, 1000])
+def test_a_brief_run_is_compiled_better_the_more_its_steps_compute(draws):
+    target = jn.targets.from_log_density(quadratic, np.zeros(100), np.ones(100))
+    assert WORK / 1000 < density_work(target) < WORK / 2
+    rule = jn.algorithms.NaturalGradientVI(derivatives=HessianDraws(draws))
+    assert rule.evaluations == draws
+    assert chunk.program(rule, target) is chunk.advance.at(0 if draws == 2 else 1)
+    assert chunk.program(jn.algorithms.NUTS(), target) is chunk.advance.full
 
 
 def test_work_counts_loops_as_often_as_they_run():

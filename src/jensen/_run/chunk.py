@@ -110,8 +110,10 @@ def advance(
 
 
 def program(algorithm: Algorithm, target: Any) -> Form:
-    """The form of `advance` for a run: in haste where its work is brief and the target's density light."""
-    return advance.form(target, algorithm) if algorithm.brief else advance.full
+    """The form of `advance` for a run: in haste where its work is brief, the more so where a step is light."""
+    if not algorithm.brief:
+        return advance.full
+    return advance.form(target, algorithm, evaluations=algorithm.evaluations, heavy=1)
 
 
 def _realised(target: Any, batches: PRNGKey, t: Int[Array, ""]) -> Target:

@@ -64,6 +64,10 @@ class NaturalGradientVI(NaturalGradient):
     tolerance: Scalar = scalar_field(1e-9)
 
     @property
+    def evaluations(self) -> int:
+        return getattr(self.derivatives, "num_draws", 1)
+
+    @property
     def default_steps(self) -> int:
         return 200
 

@@ -101,6 +101,7 @@ class Algorithm(eqx.Module):
     where the user gives none. `exact`: whether unbiased estimates of the log density (minibatches) will not do.
     `discrete`: whether it takes targets with discrete unknowns.
     `brief`: whether a run takes some dozens of steps, so that compiling it in haste pays (see `Compiled`).
+    `evaluations`: of the log density in a step of such a run, one after the other or at once.
     `cooldown`: the last part of a run, as a fraction of it, in which steps shrink; when a plateau is met earlier, the
     loop goes on to that part.
     `lanes`: the particles, chains or restarts that the state holds along leading axes, 0 where there are none: what a
@@ -115,6 +116,11 @@ class Algorithm(eqx.Module):
     exact: ClassVar[bool] = True
     discrete: ClassVar[bool] = False
     brief: ClassVar[bool] = False
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the log density, or of its derivatives, in a step."""
+        return 1
 
     @property
     def cooldown(self) -> float:

@@ -102,11 +102,14 @@ class Compiled(Generic[P, R]):
         """As a method: evaluated eagerly, it would be dozens of programs, one for each primitive."""
         return self if instance is None else functools.partial(self, instance)
 
-    def form(self, *args: Any) -> Form[P, R]:
-        """The form that these arguments ask for."""
+    def form(self, *args: Any, evaluations: int = 1, heavy: int = FULL) -> Form[P, R]:
+        """The form that these arguments ask for.
+
+        `evaluations`: of each log density where it would be one; `heavy`: the level where that is too much for haste.
+        """
         parts = jax.tree.leaves(args, is_leaf=_is_target)
         elements = sum(math.prod(a.shape) for a in parts if eqx.is_array(a))
-        levels = [_level(t) for t in parts if _is_target(t)]
+        levels = [_level(t, evaluations, heavy) for t in parts if _is_target(t)]
         return self.at(max(levels, default=0)) if elements <= self.small and FULL not in levels else self.full
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -128,10 +131,10 @@ def _is_target(value: Any) -> bool:
     return isinstance(value, Target)
 
 
-def _level(target: Target) -> int:
+def _level(target: Target, evaluations: int, heavy: int) -> int:
     asked = getattr(target, "optimisation", None)
     if asked is None:
-        asked = 0 if density_work(target) <= WORK else FULL
+        asked = 0 if evaluations * density_work(target) <= WORK else heavy
     return asked
 
 

@@ -36,6 +36,10 @@ class Wrapper(Algorithm):
         return self.algorithm.brief
 
     @property
+    def evaluations(self) -> int:
+        return self.algorithm.evaluations
+
+    @property
     def lanes(self) -> int:
         return self.algorithm.lanes
 

@@ -72,6 +72,10 @@ class Then(Algorithm):
         return self.first.brief and self.second.brief
 
     @property
+    def evaluations(self) -> int:
+        return max(self.first.evaluations, self.second.evaluations)
+
+    @property
     def discrete(self) -> bool:
         return self.first.discrete and self.second.discrete
 
