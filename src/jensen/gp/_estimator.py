@@ -179,9 +179,9 @@ class GPEstimator(BaseEstimator):
         if blocks is not None and starts == 1 and stream is None:
             steps = left or STEPS_BEFORE + STEPS_AFTER
             level = 0 if steps <= BRIEF else 1
-            growing = GrowingEvidence(evidence, tree, *target.args, few=blocks, prior_scale=scale, optimisation=level)
+            whole = EvidenceTarget(evidence, tree, *target.args, prior_scale=scale, optimisation=level)
             before = min(STEPS_BEFORE, steps - 1)  # the last step sees all rows, and says the evidence
-            return self._climbed(key, growing, begin, 1, steps, GrowingMode, before=before)
+            return self._climbed(key, GrowingEvidence(whole, blocks), begin, 1, steps, before)
         steps = STEPS
         if blocks is not None:
             some = tuple(eqx.tree_at(lambda m: m.blocks, a, jnp.asarray(blocks, jnp.int32)) for a in target.args)
@@ -199,15 +199,18 @@ class GPEstimator(BaseEstimator):
     def _climbed(
         self,
         key: PRNGKey,
-        target: EvidenceTarget,
+        target: EvidenceTarget | GrowingEvidence,
         begin: Any,
         num_starts: int,
         steps: int,
-        climb: type[Mode] = Mode,
-        **settings: Any,
+        before: int = 0,
     ) -> tuple[Any, float]:
-        """The best coordinates that L-BFGS finds from `begin` and from other starts, and the log density there."""
-        mode = climb(num_starts=num_starts, memory=MEMORY, tolerance=TOLERANCE, **settings)
+        """The best coordinates that L-BFGS finds from `begin` and from other starts, and the log density there.
+
+        `before`: steps on some of the rows, of a target that grows.
+        """
+        mode: Any = Mode(num_starts=num_starts, memory=MEMORY, tolerance=TOLERANCE)
+        mode = GrowingMode(mode, before) if isinstance(target, GrowingEvidence) else mode
         keys = jax.random.split(key, num_starts - 1)
         others = jax.vmap(target.start)(keys) if num_starts > 1 else begin[None]
         start = PointPosterior(target.space, begin, others)
