@@ -30,8 +30,7 @@ except ImportError as error:  # the rest of the library does without it
 LARGEST = 2000  # latent values up to which one factorisation an evaluation is cheap: n^3 / 3 in a tenth of a second
 LARGEST_ITERATED = 500  # the same where an evaluation takes some ten factorisations
 STEPS = 300
-STEPS_BEFORE = 60  # on some of the rows, where all are climbed on after them
-STEPS_AFTER = 80  # on all rows, where a climb on some of them came first
+STEPS_BEFORE = 60  # of them on some of the rows, where all are climbed on after them
 BRIEF = 40  # steps up to which it takes longer to compile them well
 LARGEST_NUMBER = 1e140  # in X and y
 LOWEST = 1e300  # where a climb ends that found no finite value
@@ -177,7 +176,7 @@ class GPEstimator(BaseEstimator):
         starts, left = settings.num_starts, settings.steps
         evidence, tree, scale = target.log_evidence, target.hyperparameters.tree, target.prior_scale
         if blocks is not None and starts == 1 and stream is None:
-            steps = left or STEPS_BEFORE + STEPS_AFTER
+            steps = left or STEPS
             level = 0 if steps <= BRIEF else 1
             whole = EvidenceTarget(evidence, tree, *target.args, prior_scale=scale, optimisation=level)
             before = min(STEPS_BEFORE, steps - 1)  # the last step sees all rows, and says the evidence
@@ -189,7 +188,7 @@ class GPEstimator(BaseEstimator):
             few = EvidenceTarget(evidence, tree, *some, prior_scale=scale, optimisation=0)
             steps = min(STEPS_BEFORE, left or STEPS_BEFORE)
             begin, _ = self._climbed(key, few, begin, starts, steps)
-            starts, left, steps = 1, left and left - steps, STEPS_AFTER
+            starts, left, steps = 1, left and left - steps, STEPS - STEPS_BEFORE
             if left == 0:
                 return begin, None
         if stream is not None:

@@ -90,8 +90,8 @@ class GPRegressor(RegressorMixin, GPEstimator):
         from where a climb on some rows has led; predictions use all rows.
         optimise: whether hyperparameters are trained; else they stay at their starting values.
         num_starts: places from which the climb begins.
-        steps: of training at most, in all; None for 300, or for 60 on some of the rows and 80 on
-        all, or 2,000 of minibatches.
+        steps: of training at most, in all; None for 300, the first 60 of them on some of the rows where there are many
+        more, or for these 60 and 2,000 of minibatches.
         prior_scale: in log units; None for type-II maximum likelihood.
         hyperparameters: None for their mode, or a function of (target, key=...) that gives a `Fit`, such as
         `jensen.fit`.
