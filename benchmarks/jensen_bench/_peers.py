@@ -1,10 +1,12 @@
-"""NUTS of the peers, as functions of a key."""
+"""What several benchmarks run of the peers: NUTS as functions of a key, and GPyTorch's regression."""
 
+import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 CHAINS, WARMUP, DRAWS = 4, 1000, 1000
 
@@ -51,3 +53,53 @@ def blackjax_nuts(target: Any) -> Callable[[Any], Any]:
         return jax.vmap(chain)(jax.random.split(key, CHAINS))
 
     return lambda key: jnp.asarray(run(key))
+
+
+class TorchRegression(NamedTuple):
+    """GPyTorch's parts of a trained regression; `kernel` is that before inducing points, which `covariance` holds."""
+
+    model: Any
+    likelihood: Any
+    kernel: Any
+    covariance: Any
+
+
+def gpytorch_regression(
+    x: np.ndarray, y: np.ndarray, z: np.ndarray | None, lengthscale: float, noise: float, steps: int
+) -> TorchRegression:
+    """Matern-5/2 with a lengthscale for each input, in double precision, trained by torch's L-BFGS.
+
+    Exact where `z`, the inducing points to begin from, is None; else by the collapsed bound.
+    """
+    torch: Any = importlib.import_module("torch")
+    gpt: Any = importlib.import_module("gpytorch")
+    torch.set_default_dtype(torch.float64)
+    inputs, targets = torch.as_tensor(x), torch.as_tensor(y)
+    likelihood: Any = gpt.likelihoods.GaussianLikelihood()
+    kernel: Any = gpt.kernels.ScaleKernel(gpt.kernels.MaternKernel(nu=2.5, ard_num_dims=x.shape[1]))
+    kernel.initialize(**{"outputscale": 1.0, "base_kernel.lengthscale": lengthscale})
+    likelihood.initialize(noise=noise)
+    covariance = kernel
+    if z is not None:
+        covariance = gpt.kernels.InducingPointKernel(kernel, torch.as_tensor(z).clone(), likelihood)
+
+    class Regression(gpt.models.ExactGP):
+        def __init__(self) -> None:
+            super().__init__(inputs, targets, likelihood)
+            self.mean_module, self.covar_module = gpt.means.ZeroMean(), covariance
+
+        def forward(self, at: Any) -> Any:
+            return gpt.distributions.MultivariateNormal(self.mean_module(at), self.covar_module(at))
+
+    model = Regression()
+    evidence = gpt.mlls.ExactMarginalLogLikelihood(likelihood, model)
+    optimiser = torch.optim.LBFGS(model.parameters(), max_iter=steps, line_search_fn="strong_wolfe")
+
+    def closure() -> Any:
+        optimiser.zero_grad()
+        loss = -evidence(model(inputs), targets)
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return TorchRegression(model, likelihood, kernel, covariance)

@@ -29,6 +29,7 @@ from jensen.core import JensenError
 from jensen.gp import Collapsed, GPRegressor
 from jensen.gp.kernels import Matern52
 from jensen.gp.priors import Points
+from jensen_bench._peers import gpytorch_regression
 
 LENGTHSCALE, NOISE = 1.0, 0.1
 GRID = (10, 15, 20, 25, 30, 40, 50, 60, 65, 70, 75, 80, 90, 100, 120, 140)  # steps of a fit of ours
@@ -154,36 +155,9 @@ def gpjax_natural(x: np.ndarray, y: np.ndarray, z: np.ndarray, steps: int) -> di
 
 def gpytorch_collapsed(x: np.ndarray, y: np.ndarray, z: np.ndarray, steps: int) -> dict[str, Any]:
     """GPyTorch's SGPR by torch's L-BFGS with a strong Wolfe search."""
-    torch: Any = importlib.import_module("torch")
-    gpt: Any = importlib.import_module("gpytorch")
-    torch.set_default_dtype(torch.float64)
+    importlib.import_module("gpytorch")  # imports are not counted
     watch = Watch()
-    inputs, targets = torch.as_tensor(x), torch.as_tensor(y)
-    likelihood: Any = gpt.likelihoods.GaussianLikelihood()
-    kernel: Any = gpt.kernels.ScaleKernel(gpt.kernels.MaternKernel(nu=2.5, ard_num_dims=x.shape[1]))
-    kernel.initialize(**{"outputscale": 1.0, "base_kernel.lengthscale": LENGTHSCALE})
-    likelihood.initialize(noise=NOISE)
-    covariance = gpt.kernels.InducingPointKernel(kernel, torch.as_tensor(z).clone(), likelihood)
-
-    class Regression(gpt.models.ExactGP):
-        def __init__(self) -> None:
-            super().__init__(inputs, targets, likelihood)
-            self.mean_module, self.covar_module = gpt.means.ZeroMean(), covariance
-
-        def forward(self, at: Any) -> Any:
-            return gpt.distributions.MultivariateNormal(self.mean_module(at), self.covar_module(at))
-
-    model = Regression()
-    evidence = gpt.mlls.ExactMarginalLogLikelihood(likelihood, model)
-    optimiser = torch.optim.LBFGS(model.parameters(), max_iter=steps, line_search_fn="strong_wolfe")
-
-    def closure() -> Any:
-        optimiser.zero_grad()
-        loss = -evidence(model(inputs), targets)
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)
+    _, likelihood, kernel, covariance = gpytorch_regression(x, y, z, LENGTHSCALE, NOISE, steps)
     out = watch.read()
     plain = [a.detach().numpy() for a in (kernel.base_kernel.lengthscale[0], kernel.outputscale, likelihood.noise[0])]
     points = Points(jnp.asarray(covariance.inducing_points.detach().numpy()))

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jensen as jn
+from jensen_bench._peers import gpytorch_regression
 
 GAL = ("yacht", "boston", "energy", "concrete", "wine", "kin8nm", "power", "naval", "protein")
 EVANS = ("elevators", "bike", "kin40k")
@@ -97,41 +98,15 @@ def _plain(value: Any) -> Any:
 def gpytorch(x: np.ndarray, y: np.ndarray, new: np.ndarray, seed: int, steps: int = 100) -> Prediction:
     """The same by GPyTorch, exact or with inducing points, by torch's L-BFGS."""
     torch: Any = importlib.import_module("torch")
-    gpt: Any = importlib.import_module("gpytorch")
-    torch.set_default_dtype(torch.float64)
     level, width = y.mean(), y.std()
-    inputs, targets = torch.as_tensor(x), torch.as_tensor((y - level) / width)
-    likelihood = gpt.likelihoods.GaussianLikelihood()
-    base = gpt.kernels.ScaleKernel(gpt.kernels.MaternKernel(nu=2.5, ard_num_dims=x.shape[1]))
-    base.outputscale, base.base_kernel.lengthscale, likelihood.noise = 1.0, np.sqrt(x.shape[1]), NOISE
-    if len(x) > EXACT:
-        z = inputs[np.random.default_rng(seed).choice(len(x), points(len(x)), replace=False)]
-        base = gpt.kernels.InducingPointKernel(base, inducing_points=z.clone(), likelihood=likelihood)
-
-    class Regression(gpt.models.ExactGP):
-        def __init__(self) -> None:
-            super().__init__(inputs, targets, likelihood)
-            self.mean_module, self.covar_module = gpt.means.ZeroMean(), base
-
-        def forward(self, at: Any) -> Any:
-            return gpt.distributions.MultivariateNormal(self.mean_module(at), self.covar_module(at))
-
-    model = Regression()
-    evidence = gpt.mlls.ExactMarginalLogLikelihood(likelihood, model)
-    optimiser = torch.optim.LBFGS(model.parameters(), max_iter=steps, line_search_fn="strong_wolfe")
-
-    def closure() -> Any:
-        optimiser.zero_grad()
-        loss = -evidence(model(inputs), targets)
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)
+    z = x[np.random.default_rng(seed).choice(len(x), points(len(x)), replace=False)] if len(x) > EXACT else None
+    found = gpytorch_regression(x, (y - level) / width, z, np.sqrt(x.shape[1]), NOISE, steps)
+    model, likelihood = found.model, found.likelihood
     model.eval()
     likelihood.eval()
     with torch.no_grad():
-        found = likelihood(model(torch.as_tensor(new)))
-    return level + width * found.mean.numpy(), width * np.sqrt(found.variance.numpy())
+        at = likelihood(model(torch.as_tensor(new)))
+    return level + width * at.mean.numpy(), width * np.sqrt(at.variance.numpy())
 
 
 def measure(method: Callable[..., Prediction], name: str, splits: int, most: int) -> dict[str, float]:
