@@ -2,7 +2,7 @@
 
 import abc
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ LOG_2PI = math.log(2 * math.pi)
 class GaussianRegression(eqx.Module):
     """y = f(x) + N(0, noise), f ~ GP(0, k): evidence (or its bound) and predictions of f."""
 
+    pointwise: ClassVar[bool] = False  # whether a prediction depends on one input alone, and not on those beside it
     y: eqx.AbstractVar[Float[Array, " n"]]
 
     @abc.abstractmethod

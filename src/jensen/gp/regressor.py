@@ -277,7 +277,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
 
 def _at_once(given: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means and variances of f at x: some rows at a time where they do not depend on one another."""
-    size = AT_ONCE if getattr(given, "pointwise", False) else len(x)
+    size = AT_ONCE if given.pointwise else len(x)
     parts = []
     for rows in (x[i : i + size] for i in range(0, len(x), size)):
         mean, variance = _predict(given, jnp.asarray(pad(rows, padded(len(rows)))))
