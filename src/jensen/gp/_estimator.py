@@ -36,6 +36,8 @@ LARGEST_NUMBER = 1e140  # in X and y
 LOWEST = 1e300  # where a climb ends that found no finite value
 MEMORY = 40  # pairs of L-BFGS: hundreds of coordinates of inducing points are ill-conditioned, and pairs cost little
 TOLERANCE = 0.01  # distance to the mode of the hyperparameters, in their posterior standard deviations
+LOOSE = 0.03  # the same where inducing points are trained along: thousandths of a nat to the mode
+MIDDLE = 1  # XLA's level of optimisation for what runs once or some hundred times: see `core.haste`
 
 
 def padded(n: int) -> int:
@@ -139,7 +141,7 @@ class GPEstimator(BaseEstimator):
         """
         settings: Any = self
         scale = jnp.inf if settings.prior_scale is None else settings.prior_scale
-        level = 1 if settings.hyperparameters is None else None
+        level = MIDDLE if settings.hyperparameters is None else None
         target = EvidenceTarget(evidence, tree, *args, prior_scale=scale, optimisation=level)
         begin = target.hyperparameters.theta if begin is None else begin
         climbs = settings.hyperparameters is None and target.hyperparameters.names and settings.optimise
@@ -177,7 +179,7 @@ class GPEstimator(BaseEstimator):
         evidence, tree, scale = target.log_evidence, target.hyperparameters.tree, target.prior_scale
         if blocks is not None and starts == 1 and stream is None:
             steps = left or STEPS
-            level = 0 if steps <= BRIEF else 1
+            level = 0 if steps <= BRIEF else MIDDLE
             whole = EvidenceTarget(evidence, tree, *target.args, prior_scale=scale, optimisation=level)
             before = min(STEPS_BEFORE, steps - 1)  # the last step sees all rows, and says the evidence
             return self._climbed(key, GrowingEvidence(whole, blocks), begin, 1, steps, before)
@@ -208,8 +210,9 @@ class GPEstimator(BaseEstimator):
 
         `before`: steps on some of the rows, of a target that grows.
         """
-        mode: Any = Mode(num_starts=num_starts, memory=MEMORY, tolerance=TOLERANCE)
-        mode = GrowingMode(mode, before) if isinstance(target, GrowingEvidence) else mode
+        growing = isinstance(target, GrowingEvidence)
+        mode: Any = Mode(num_starts=num_starts, memory=MEMORY, tolerance=LOOSE if growing else TOLERANCE)
+        mode = GrowingMode(mode, before) if growing else mode
         keys = jax.random.split(key, num_starts - 1)
         others = jax.vmap(target.start)(keys) if num_starts > 1 else begin[None]
         start = PointPosterior(target.space, begin, others)

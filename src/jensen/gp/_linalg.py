@@ -5,6 +5,7 @@ the same for every size; it is never raised silently. What still fails gives NaN
 them `explain` names the kernel and the closest pair of inputs.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -34,6 +35,31 @@ def solve_lower(tril: Float[Array, "n n"], b: Float[Array, "n *m"]) -> Float[Arr
 def solve_upper(tril: Float[Array, "n n"], b: Float[Array, "n *m"]) -> Float[Array, "n *m"]:
     """L^-T b."""
     return jax.scipy.linalg.solve_triangular(tril, b, lower=True, trans=1)
+
+
+@jax.custom_jvp
+def log_normal(y: Float[Array, " n"], k: Float[Array, "n n"]) -> Float[Array, ""]:
+    """log N(y; 0, k) in nats, for a full symmetric k; NaN where that is not positive definite.
+
+    Its derivative is written out, with a = k^-1 y: -a^T dy + (a^T dk a - tr(k^-1 dk)) / 2, for half the time of one
+    through the Cholesky factor. It can be differentiated forwards, backwards and again.
+    """
+    tril = jnp.linalg.cholesky(k)
+    return _log_normal(tril, solve_lower(tril, y))
+
+
+def _log_normal(tril: Float[Array, "n n"], white: Float[Array, " n"]) -> Float[Array, ""]:
+    return -0.5 * white @ white - jnp.sum(jnp.log(jnp.diagonal(tril))) - 0.5 * len(white) * math.log(2 * math.pi)
+
+
+@log_normal.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    (y, k), (dy, dk) = primals, tangents
+    tril = jnp.linalg.cholesky(k)
+    white = solve_lower(tril, y)
+    inverse = solve_upper(tril, solve_lower(tril, jnp.eye(len(y), dtype=k.dtype)))
+    a = inverse @ y
+    return _log_normal(tril, white), -a @ dy + 0.5 * jnp.sum((jnp.outer(a, a) - inverse) * dk)
 
 
 def explain(kernel: Any, x: Any) -> InputError:

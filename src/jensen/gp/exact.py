@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jensen.core import Compiled, Scalar, as_scalar
 from jensen.gp._collapsed import Rows, collapsed_bound, inverse_factor, products, whitener
 from jensen.gp._conditioned import ConditionedCollapsed, ConditionedExact
-from jensen.gp._linalg import solve_lower, solve_upper
+from jensen.gp._linalg import log_normal, solve_lower, solve_upper
 from jensen.gp.kernels.stationary import as_rows
 from jensen.gp.priors.inducing import Features, Points
 
@@ -68,17 +68,18 @@ class Exact(GaussianRegression):
     def at(self, parts: dict[str, Any]) -> "Exact":
         return eqx.tree_at(lambda m: (m.kernel, m.noise), self, (parts["kernel"], parts["noise"]))
 
-    def _factor(self) -> Float[Array, "n n"]:
+    def _covariance(self) -> Float[Array, "n n"]:
         both = self.present[:, None] & self.present
         k = jnp.where(both, self.kernel(self.x, self.x), 0.0)
-        return jnp.linalg.cholesky(k + jnp.diag(jnp.where(self.present, self.noise, 1.0)))
+        return k + jnp.diag(jnp.where(self.present, self.noise, 1.0))
+
+    def _factor(self) -> Float[Array, "n n"]:
+        return jnp.linalg.cholesky(self._covariance())
 
     @Compiled
     def log_evidence(self) -> Float[Array, ""]:
-        tril = self._factor()
-        white = solve_lower(tril, jnp.where(self.present, self.y, 0.0))
-        n = jnp.sum(self.present)
-        return -0.5 * white @ white - jnp.sum(jnp.log(jnp.diagonal(tril))) - 0.5 * n * LOG_2PI
+        absent = 0.5 * jnp.sum(~self.present) * LOG_2PI  # each has density N(0; 0, 1)
+        return log_normal(jnp.where(self.present, self.y, 0.0), self._covariance()) + absent
 
     @Compiled
     def conditioned(self) -> ConditionedExact:

@@ -19,11 +19,10 @@ from jensen.gp._estimator import (
     check_sizes,
     doubled,
     inducing_points,
-    pad,
-    padded,
     stretch,
 )
 from jensen.gp._minibatch import TrainedModel
+from jensen.gp._prediction import at_once, conditioned, joint, mixed, normal
 from jensen.gp._representation import FEW, PROBED, represented, some_blocks, some_rows
 from jensen.gp.evidence_target import EvidenceTarget
 from jensen.gp.exact import GaussianRegression
@@ -36,7 +35,6 @@ from jensen.gp.priors.vecchia import nearest_neighbours
 
 LONG = 10_000_000_000  # n M^2 above which a pass over all rows, some hundred times, takes minutes
 BATCH = 1000  # rows a step where that is so
-AT_ONCE = 16_384  # rows to predict, so that memory does not grow with their number
 
 
 def _placed(tree: Any, template: LatentModel) -> LatentModel:
@@ -47,21 +45,6 @@ def _placed(tree: Any, template: LatentModel) -> LatentModel:
 
 def _evidence(tree: Any, model: GaussianRegression) -> Any:
     return model.at(tree).log_evidence()
-
-
-@eqx.filter_jit
-def _conditioned(tree: Any, model: GaussianRegression) -> Any:
-    return model.at(tree).conditioned()
-
-
-@eqx.filter_jit
-def _predict(given: Any, x: Any) -> Any:
-    return given.predict(x)
-
-
-@eqx.filter_jit
-def _joint(given: Any, x: Any) -> Any:
-    return given.joint(x)
 
 
 class GPRegressor(RegressorMixin, GPEstimator):
@@ -235,7 +218,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
     def _given(self) -> list[Any]:
         """What predicts, for each draw of the hyperparameters: made by the first prediction."""
         if not self._held:
-            self._held.extend(_conditioned(tree, self._model) for tree in self._trees)
+            self._held.extend(conditioned(tree, self._model) for tree in self._trees)
         return self._held
 
     def predict(self, X: Any, return_std: bool = False, return_cov: bool = False, noise: bool = False) -> Any:
@@ -248,10 +231,10 @@ class GPRegressor(RegressorMixin, GPEstimator):
         X = self._new(X)
         with jax.enable_x64(True), one_thread(len(self._model.y)):
             if return_cov:
-                mean, cov = _mixed([_joint(given, jnp.asarray(X)) for given in self._given()])
+                mean, cov = mixed([joint(given, jnp.asarray(X)) for given in self._given()])
                 cov = cov + (self._mean_noise() * np.eye(len(X)) if noise else 0.0)
                 return self._level + self._scale * mean, self._scale**2 * cov
-            mean, variance = _mixed([_at_once(given, X) for given in self._given()])
+            mean, variance = mixed([at_once(given, X) for given in self._given()])
             mean = self._level + self._scale * mean
             if not return_std:
                 return mean
@@ -269,33 +252,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
         out = np.empty((len(X), n_samples))
         with jax.enable_x64(True), one_thread(len(self._model.y)):
             for i in np.unique(which):
-                mean, cov = (np.asarray(a) for a in _joint(self._given()[i], jnp.asarray(X)))
+                mean, cov = (np.asarray(a) for a in joint(self._given()[i], jnp.asarray(X)))
                 cov = cov + float(self._trees[i]["noise"]) * np.eye(len(X)) if noise else cov
-                out[:, which == i] = _normal(rng, mean, cov, int(np.sum(which == i)))
+                out[:, which == i] = normal(rng, mean, cov, int(np.sum(which == i)))
         return self._level + self._scale * out
-
-
-def _at_once(given: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means and variances of f at x: some rows at a time where they do not depend on one another."""
-    size = AT_ONCE if given.pointwise else len(x)
-    parts = []
-    for rows in (x[i : i + size] for i in range(0, len(x), size)):
-        mean, variance = _predict(given, jnp.asarray(pad(rows, padded(len(rows)))))
-        parts.append((np.asarray(mean)[: len(rows)], np.asarray(variance)[: len(rows)]))
-    means, variances = zip(*parts, strict=True)
-    return np.concatenate(means), np.concatenate(variances)
-
-
-def _normal(rng: Any, mean: np.ndarray, cov: np.ndarray, n: int) -> np.ndarray:
-    """Draws (m, n) of N(mean, cov), cov semidefinite up to rounding."""
-    values, vectors = np.linalg.eigh(0.5 * (cov + cov.T))
-    return mean[:, None] + (vectors * np.sqrt(np.maximum(values, 0))) @ rng.standard_normal((len(mean), n))
-
-
-def _mixed(parts: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Moments of a mixture with equal weights: means, and variances (m,) or covariances (m, m)."""
-    means = np.stack([np.asarray(m) for m, _ in parts])
-    spread = np.mean([np.asarray(v) for _, v in parts], 0)
-    away = means - means.mean(0)
-    between = np.mean(away**2, 0) if spread.ndim == 1 else away.T @ away / len(parts)
-    return means.mean(0), spread + between
