@@ -5,7 +5,15 @@ import pytest
 from scipy.optimize import minimize
 from tests.algorithms.gaussian_optimum import data, excess, log_density, logistic_regression
 
-from jensen._numerics.lbfgs import advance, decrement, inverse_hessian, inverse_hessian_product, start_descent, trial
+from jensen._numerics.lbfgs import (
+    advance,
+    begin_again,
+    decrement,
+    inverse_hessian,
+    inverse_hessian_product,
+    start_descent,
+    trial,
+)
 from jensen._run import drive
 from jensen.algorithms import Mode, MultiPathfinder, Pathfinder
 from jensen.core import InputError, StopCode
@@ -16,9 +24,9 @@ def rosenbrock(z):
     return jnp.sum(100 * (z[1:] - z[:-1] ** 2) ** 2 + (1 - z[:-1]) ** 2)
 
 
-def descend(fn, z, steps, memory=6):
+def descend(fn, z, steps, memory=6, descent=None):
     move = jax.jit(lambda d: advance(d, *jax.value_and_grad(fn)(trial(d)))[0])
-    descent, values = start_descent(z, memory), []
+    descent, values = start_descent(z, memory) if descent is None else descent, []
     for _ in range(steps):
         descent = move(descent)
         values.append(float(descent.value))
@@ -40,6 +48,31 @@ def test_inverse_hessian_is_positive_meets_the_last_secant_and_agrees_with_the_r
     vector = jnp.array([0.3, -1.0, 2.0, 0.7])
     parts = (descent.steps, descent.changes, descent.weights, descent.diagonal)
     np.testing.assert_allclose(inverse_hessian_product(*parts, vector), h @ vector, rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_descent_of_another_function_keeps_its_pairs_and_needs_fewer_steps_for_them(seed):
+    rng = np.random.default_rng(seed)
+    half = jnp.asarray(rng.standard_normal((12, 12)))
+    curvature = half @ jnp.diag(jnp.logspace(0, 4, 12)) @ half.T
+    there = jnp.asarray(rng.standard_normal(12))
+    first, _ = descend(lambda z: 0.3 * z @ curvature @ z, jnp.ones(12), 150, memory=30)
+    again = begin_again(first)
+    np.testing.assert_array_equal(trial(again), first.z)
+    np.testing.assert_array_equal(again.steps, first.steps)
+
+    def other(z):
+        return 0.32 * (z - there) @ curvature @ (z - there)
+
+    kept, values = descend(other, None, 1, descent=again)
+    np.testing.assert_array_equal(kept.z, first.z)  # the first trial says what the other function is there
+    assert values[0] == pytest.approx(float(other(first.z)))
+    with_pairs = descend(other, None, 60, descent=again)[1]
+    without = descend(other, first.z, 60, memory=30)[1]
+    small = 1e-3 * values[0]
+    assert with_pairs[-1] < small
+    needed, fresh = (int(np.sum(np.array(v) >= small)) for v in (with_pairs, without))
+    assert 2 * needed < fresh
 
 
 def test_descent_survives_walls_of_nan():
