@@ -1,6 +1,7 @@
 """Candidates beside one another: what is held out chooses."""
 
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ SIMULATORS = {
 def test_of_a_list_the_one_that_does_best_on_what_is_held_out_is_kept(name):
     """What is chosen is never below any of the candidates, on the pairs that none of them was trained on."""
     simulator = jn.targets.from_simulator(prior, SIMULATORS[name])
-    options = dict(key=jax.random.key(0), steps=120, batch_size=32, budget=300)
+    options: Any = dict(key=jax.random.key(0), steps=120, batch_size=32, budget=300)
     chosen = amortise(simulator, CANDIDATES, **options)
     alone = [amortise(simulator, each, **options) for each in CANDIDATES]
     stored = sys.modules["jensen.amortised.amortise"]._stored
