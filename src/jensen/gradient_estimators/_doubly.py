@@ -22,8 +22,8 @@ def doubly_reparameterised(estimator: Any, key: PRNGKey, q: Any, f: Function, pa
 
     `path(q, eps)` gives z(eps), and log q(z_k) as a function of z whose gradient is that at fixed parameters. With
     phi_k the partial derivative by log w_k: the path through the weights gives phi_k, and the score term
-    -E[phi_k grad_theta log q(z_k)], itself written along the path, -phi_kk. Parameters of p (a decoder's) have no score
-    term: their weights are phi_k.
+    -E[phi_k grad_theta log q(z_k)], itself written along the path, -phi_kk. Parameters of p have no score term: their
+    weights are phi_k.
 
     Raises `InputError` where f is no function of weights.
     """
