@@ -1,6 +1,7 @@
 """How close do amortised posteriors come to sbibm's reference posteriors at equal numbers of simulations?
 
-For each task a conditional density is trained once on `--budget` simulations, and given the task's observations; a
+For each task a spline flow is trained once on `--budget` simulations, on a network of the data or on what a regression
+leaves, or both (`--estimator best`: the one of the higher held-out density), and given the task's observations; a
 classifier tells its draws from the reference's (C2ST: 0.5 is perfect, mean over observations). Beside it stand the
 benchmark's own published means over its ten observations: plain NPE (one network for all observations, as here) where
 we have them, else the best method's, which spends all simulations on each single observation.
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jensen as jn
-from jensen.amortised import Regression, Set, SplineFlow, Vector, amortise
+from jensen.amortised import Network, Regression, Set, SplineFlow, Vector, amortise
 from jensen.core import sample_many
 
 # means over sbibm's ten observations at 1e3, 1e4, 1e5 simulations: (plain NPE or None, best method and its mean)
@@ -59,14 +60,18 @@ def draw(key: Any, fit: Any, data: Any, n: int) -> Any:
     return jax.vmap(lambda z: fit.space.constrain(z)["theta"])(z)
 
 
-def measure(task: str, budget: int, steps: int, draws: int, seed: int) -> tuple[list[float], float, float]:
+def measure(
+    task: str, budget: int, steps: int, draws: int, seed: int, estimator: str = "best"
+) -> tuple[list[float], float, float]:
     """(C2ST of each observation, seconds of training, seconds in all)."""
     began = time.perf_counter()
     model, observed, reference = task_of(task)
     encoder: Any = Set(width=32, blocks=1) if task == "slcp" else Vector(width=64, depth=2)
-    builder = Regression(encoder, SplineFlow(layers=5))
+    parts = encoder, SplineFlow(layers=5)
+    builders: dict[str, Any] = {"regression": Regression(*parts), "network": Network(*parts)}
+    wanted = list(builders.values()) if estimator == "best" else builders[estimator]
     fit = amortise(
-        model, builder, key=jax.random.key(seed + 1), steps=steps, batch_size=128, learning_rate=2e-3, budget=budget
+        model, wanted, key=jax.random.key(seed + 1), steps=steps, batch_size=128, learning_rate=2e-3, budget=budget
     )
     trained = time.perf_counter() - began
     scores = []
@@ -85,12 +90,13 @@ def main(arguments: Sequence[str] = ()) -> int:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--draws", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--estimator", default="best", choices=("best", "regression", "network"))
     options = parser.parse_args(list(arguments))
     head = ("task", "simulations", "C2ST", "range", "NPE", "best published", "train s")
     print("{:18s} {:>11s} {:>6s} {:>12s} {:>5s} {:>15s} {:>8s}".format(*head))
     for task in options.tasks:
         for budget in options.budget:
-            scores, trained, _ = measure(task, budget, options.steps, options.draws, options.seed)
+            scores, trained, _ = measure(task, budget, options.steps, options.draws, options.seed, options.estimator)
             npe, best = PUBLISHED.get(task, ({}, {}))
             name, value = best.get(budget, ("", float("nan")))
             plain = f"{npe[budget]:.2f}" if budget in npe else "-"

@@ -14,6 +14,7 @@ from jensen.families import (
     Gaussian,
     Hierarchical,
     HierarchicalBuilder,
+    HypernetworkBuilder,
     Implicit,
     ImplicitBuilder,
     Particles,
@@ -44,6 +45,7 @@ MEMBERS = {
     "hierarchical, more auxiliaries than unknowns": shaken(HierarchicalBuilder(size=3, **SMALL)),
     "hierarchical, auxiliary bound": shaken(HierarchicalBuilder(size=1, num_auxiliary=0, width=8, depth=1)),
     "implicit": shaken(ImplicitBuilder(size=1, sigma=0.5, **SMALL)),
+    "hypernetwork": shaken(HypernetworkBuilder(rows=1, columns=2, sigma=0.5, num_auxiliary=4, width=3)),
 }
 each = pytest.mark.parametrize("q", MEMBERS.values(), ids=MEMBERS)
 
@@ -130,6 +132,26 @@ def test_linearised_entropy_is_exact_for_an_affine_map():
         assert jnp.allclose(-minus_entropy, gaussian_from_cov(G.mean, cov).entropy(), atol=1e-10)
 
 
+def test_a_hypernetwork_without_hidden_layers_is_affine_and_has_the_entropy_of_its_gaussian():
+    """x = A E B, an unknown each: the covariance is that of the Kronecker products, put one below the other."""
+    shapes = {"weights": (2, 3), "bias": (2,), "scale": ()}
+    example = {name: np.zeros(shape) for name, shape in shapes.items()}
+    target = from_log_density(lambda z: -0.5 * sum(jnp.sum(a**2) for a in z.values()), example)
+    assert target.space.names == ("bias", "scale", "weights")
+    d = 9
+    tril = jnp.linalg.cholesky(jnp.eye(d) + 0.3)
+    builder = HypernetworkBuilder(rows=2, columns=2, sigma=0.1, depth=0)
+    q = builder.build_for(jax.random.key(0), target, Gaussian(jnp.arange(1.0 * d), tril))
+    assert [c[-1].shape for c in q.network.bias] == [(2, 1), (1, 1), (2, 3)]
+    pairs = zip(q.network.left, q.network.right, strict=True)
+    root = tril @ np.concatenate([np.kron(a[0], np.asarray(b[0]).T) for a, b in pairs])
+    cov = root @ root.T + 0.01 * tril @ tril.T
+    noise = q.noise(jax.random.key(2))
+    z, minus_entropy = q.linearised(noise)
+    np.testing.assert_allclose(z, q.mean + root @ noise[0] + 0.1 * tril @ noise[1], rtol=1e-10)
+    np.testing.assert_allclose(-minus_entropy, gaussian_from_cov(q.mean, cov).entropy(), rtol=1e-10)
+
+
 def test_training_an_implicit_family_finds_a_gaussian():
     p = gaussian_from_cov(jnp.array([1.0, -2.0]), jnp.array([[2.0, 0.9], [0.9, 1.0]]))
     target = from_log_density(lambda z, p: p.log_prob(z), np.zeros(2), p)
@@ -164,8 +186,12 @@ def test_settings_out_of_range_are_errors():
             make(size=0)
         with pytest.raises(InputError, match="num_auxiliary"):
             make(num_auxiliary=-1)
-    with pytest.raises(InputError, match="sigma"):
-        ImplicitBuilder(sigma=0.0)
+    for make in (ImplicitBuilder, HypernetworkBuilder):
+        with pytest.raises(InputError, match="sigma"):
+            make(sigma=0.0)
+    for name in ("rows", "columns", "width", "depth"):
+        with pytest.raises(InputError, match=name):
+            HypernetworkBuilder(**{name: -1})
     with pytest.raises(InputError, match="Gaussian has no linearised"):
         LinearisedElbo().loss(jax.random.key(0), G, from_log_density(banana, np.zeros(2)))
 

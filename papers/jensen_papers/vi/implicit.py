@@ -25,6 +25,7 @@ from jensen.metrics import mmd
 from jensen.objectives import LinearisedElbo, NegativeElbo
 from jensen.targets.synthetic import Banana
 from jensen_papers.result import Claim, Result
+from jensen_papers.vi import _implicit_networks as networks
 
 PAPER = "Uppal et al. (2023)"
 NORMAL_ENTROPY = 0.5 * (1 + math.log(2 * math.pi))
@@ -32,13 +33,13 @@ HALF_NORMAL_ENTROPY = NORMAL_ENTROPY - math.log(2)
 
 
 def reproduce(full: bool = False, figure: Path | None = None) -> Result:
-    """Measure the claims in double precision, and write a figure to `figure` if given; `full` adds a neural network."""
+    """Measure the claims in double precision, and write a figure to `figure` if given; `full` adds networks."""
     began = time.perf_counter()
     with jax.enable_x64(True):
         draws: dict[str, np.ndarray] = {}
         claims = [_linear_gaussian(), *_entropies(), _smallest(), *_banana(draws)]
         if full:
-            claims.append(_network())
+            claims += [*networks.line(), *networks.tables()]
     if figure is not None:
         _draw(draws, figure)
     return Result("P067", "implicit", time.perf_counter() - began, tuple(claims))
@@ -171,42 +172,6 @@ def _banana(draws: dict[str, np.ndarray]) -> list[Claim]:
             bound <= 3 * error,
         ),
     ]
-
-
-def _network() -> Claim:
-    """One-dimensional regression by a network of 8 units: correlations of its weights, against NUTS."""
-    rng = np.random.default_rng(0)
-    x = np.concatenate([rng.uniform(-2, -0.7, 20), rng.uniform(0.7, 2, 20)])
-    y = np.sin(2 * x) + 0.1 * rng.normal(size=40)
-    target = jn.targets.from_log_density(_perceptron, np.zeros(25), x, y)
-    chains = jn.run(jn.algorithms.NUTS(), target, key=jax.random.key(0), certify=False, progress=False).posterior
-    builder = ImplicitBuilder(size=25, sigma=0.05, width=128, depth=2)
-    grid = np.linspace(-3, 3, 60)
-    curves = {}
-    for name, posterior in (
-        ("nuts", chains),
-        ("implicit", _fit(builder, target, LinearisedElbo(), 10_000, 2e-3)),
-        ("mean field", _fit(MeanField(), target, None, 5000)),
-    ):
-        z = posterior.sample_z(jax.random.key(1), 1000)
-        curves[name] = np.asarray(jax.jit(jax.vmap(lambda z: _curve(z, grid)))(z))
-    ours, baseline = (mmd(curves[name], curves["nuts"])[0] for name in ("implicit", "mean field"))
-    return Claim(
-        "MMD^2 to NUTS of the functions of a Bayesian network with 25 weights, against mean field",
-        f"{PAPER}, toy regression (figure)",
-        ours,
-        "< baseline",
-        baseline,
-        ours < baseline,
-    )
-
-
-def _curve(z: Any, x: Any) -> Any:
-    return jnp.tanh(jnp.asarray(x)[:, None] * z[:8] * 2 + z[8:16]) @ z[16:24] + z[24]
-
-
-def _perceptron(z: Any, x: Any, y: Any) -> Any:
-    return -0.5 * jnp.sum(((y - _curve(z, x)) / 0.1) ** 2) - 0.5 * jnp.sum(z**2)
 
 
 def _draw(draws: dict[str, np.ndarray], path: Path) -> None:

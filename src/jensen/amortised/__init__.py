@@ -7,6 +7,7 @@ from jensen.amortised.contextual_flow import ContextualFlow
 from jensen.amortised.distribution_transformer import DistributionTransformer, distribution_transformer
 from jensen.amortised.encoders import Encoder, Set, SetEncoder, Vector, VectorEncoder
 from jensen.amortised.heads import FlowHead, Mixture, MixtureHead, SplineFlow
+from jensen.amortised.network import Network
 from jensen.amortised.prior_fitted import PriorFittedNetwork, prior_fitted_network
 from jensen.amortised.regression import Regressed, Regression
 from jensen.amortised.simulated_kl import SimulatedKL
@@ -24,6 +25,7 @@ __all__ = [
     "Head",
     "Mixture",
     "MixtureHead",
+    "Network",
     "PriorFittedNetwork",
     "Regressed",
     "Regression",

@@ -15,6 +15,7 @@ from jensen.amortised import _saving
 from jensen.amortised.conditional import Amortised, Conditional, Encoded
 from jensen.amortised.encoders import Vector
 from jensen.amortised.heads import Mixture
+from jensen.amortised.network import encoded
 from jensen.amortised.simulated_kl import SimulatedKL, SimulatedPairs
 from jensen.core import (
     Compiled,
@@ -126,9 +127,7 @@ def neural_posterior(key: PRNGKey, simulator: Any, encoder: Any = VECTOR, head: 
     key_pairs, key_encoder, key_head = jax.random.split(check_key(key), 3)
     z, data = simulations(key_pairs, simulator, PILOT)
     _check_finite(z, data)
-    made = encoder.build(key_encoder, data)
-    context = eqx.filter_eval_shape(made, jax.tree.map(lambda a: a[0], data)).shape[0]
-    return Encoded(made, head.build(key_head, z, context))
+    return encoded(key_encoder, key_head, encoder, head, z, data)
 
 
 def _check_finite(z: Array, data: Any) -> None:
@@ -153,8 +152,10 @@ def amortise(
 
     Args:
         simulator: a `targets.Simulator`.
-        conditional: what is trained, or what builds it from pairs (`Regression()`): those of the budget that are not
-            held out, else 2,000; `neural_posterior(key, simulator)` where None.
+        conditional: what is trained, or what builds it from pairs (`Regression()`, `Network()`): those of the budget
+            that are not held out, else 2,000; `neural_posterior(key, simulator)` where None. Of a list each is trained
+            on the same simulations, at the cost of all of them, and the one of the highest log density of what is held
+            out is kept: a `budget` must be given.
         key: a typed JAX key.
         steps: of training; each makes `batch_size` fresh simulations, so that nothing can be overfitted.
         batch_size: pairs a step.
@@ -166,14 +167,26 @@ def amortise(
 
     The result is wrong in ways that no certificate of one data set sees: run `jensen.calibration.sbc` on it.
 
-    Raises `InputError` for a simulator that is none or not finite, for a budget below 100, or a conditional of another
-    dimension.
+    Raises `InputError` for a simulator that is none or not finite, for a budget below 100, a conditional of another
+    dimension, or a list that is empty or without a budget.
 
     Source: see `SimulatedKL`; the warm-up, cooling and clipping: `GradientVI`.
     """
     check_key(key)
     if not hasattr(simulator, "simulate"):
         raise InputError(f"simulator must be a targets.Simulator, got {type(simulator).__name__}")
+    if isinstance(conditional, list | tuple):
+        if not conditional or budget is None:
+            raise InputError("A list of conditionals must hold one at least, and a budget of which a part is held out")
+        options: Any = dict(steps=steps, batch_size=batch_size, learning_rate=learning_rate, progress=progress)
+        folders = [None if checkpoint is None else Path(checkpoint) / str(i) for i in range(len(conditional))]
+        trained = [
+            amortise(simulator, each, key=key, budget=budget, checkpoint=folder, **options)
+            for each, folder in zip(conditional, folders, strict=True)
+        ]
+        held_out = _stored(stream(key, SEARCH), simulator, budget).held_out
+        scores = [float(_log_density(one.conditional, *held_out)) for one in trained]
+        return trained[int(np.argmax(np.nan_to_num(scores, nan=-np.inf)))]
     if conditional is None:
         conditional = neural_posterior(stream(key, INIT), simulator)
     target: Any = SimulatedPairs(simulator)  # pyright: ignore[reportCallIssue]
@@ -200,6 +213,11 @@ def amortise(
     outcome = drive(algorithm, target, key=key, steps=steps, start=start, checkpoint=checkpoint, progress=progress)
     trained: Any = outcome.posterior
     return Amortisation(trained.q.conditional, simulator.space, outcome.run)
+
+
+@eqx.filter_jit
+def _log_density(conditional: Conditional, z: Float[Array, "n d"], data: Any) -> Float[Array, ""]:
+    return jnp.mean(jax.vmap(lambda z, data: conditional.given(data).log_prob(z))(z, data))
 
 
 def _built(builder: Any, key: PRNGKey, simulator: Any, pairs: Any) -> Conditional:

@@ -4,14 +4,14 @@ import dataclasses
 from functools import partial
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jensen.amortised.conditional import Conditional, Encoded
+from jensen.amortised.conditional import Conditional
 from jensen.amortised.encoders import Vector, flat, flat_sets
 from jensen.amortised.heads import Mixture
+from jensen.amortised.network import encoded
 from jensen.core import Compiled, Density, PRNGKey
 from jensen.core.compiled import PASSES
 from jensen.families import Gaussian, Pushforward
@@ -66,9 +66,7 @@ class Regression:
         """`z`, `data`: simulated pairs, leading axis pairs."""
         key_encoder, key_head = jax.random.split(key)
         (mean, tril, weights, centre, spread), residuals = _fit(z, flat_sets(data))
-        encoder = self.encoder.build(key_encoder, data)
-        context = eqx.filter_eval_shape(encoder, jax.tree.map(lambda a: a[0], data)).shape[0]
-        rest = Encoded(encoder, self.head.build(key_head, residuals, context))
+        rest = encoded(key_encoder, key_head, self.encoder, self.head, residuals, data)
         return Regressed(mean, tril, weights, centre, spread, rest)
 
 

@@ -35,7 +35,7 @@ KINDS = (
     "circular",
     "zero_sum",
 )
-DISCRETE_KINDS = ("integer", "count")
+DISCRETE_KINDS = ("integer", "count", "one_hot")
 _BOUNDED = {"greater_than": 1, "less_than": 1, "interval": 2, "integer": 2, "count": 1}
 
 
@@ -43,8 +43,9 @@ class Support(eqx.Module):
     """A set of values, a kind and its bounds.
 
     Kinds are NumPyro's names of constraints. `bounds` holds `(lower,)` for `greater_than`, `(upper,)` for `less_than`,
-    `(lower, upper)` for `interval`; bounds are arrays that broadcast with the value. Two kinds are discrete: `integer`,
-    the whole numbers lower..upper, and `count`, those from `(lower,)` on.
+    `(lower, upper)` for `interval`; bounds are arrays that broadcast with the value. Three kinds are discrete:
+    `integer`, the whole numbers lower..upper, `count`, those from `(lower,)` on, and `one_hot`, vectors along the last
+    axis of which one entry is 1 and the others 0.
     Raises `InputError` for an unknown kind or a wrong number of bounds.
     """
 
@@ -65,6 +66,8 @@ class Support(eqx.Module):
 
     def holds(self, x: Float[Array, "..."]) -> Bool[Array, "..."]:
         """Whether values are whole numbers within the bounds of a discrete support."""
+        if self.kind == "one_hot":
+            return ((x == 0) | (x == 1)) & (jnp.sum(x, axis=-1, keepdims=True) == 1)
         inside = (x == jnp.round(x)) & (x >= self.bounds[0])
         return inside & (x <= self.bounds[1]) if len(self.bounds) > 1 else inside
 
@@ -73,6 +76,8 @@ class Support(eqx.Module):
 
         A bound that depends on other unknowns (NaN) counts as 0 from below and 1 from above.
         """
+        if self.kind == "one_hot":
+            return jax.nn.one_hot(jnp.argmax(share, axis=-1), share.shape[-1], dtype=share.dtype)
         lower = jnp.nan_to_num(self.bounds[0], nan=0.0)
         upper = jnp.nan_to_num(self.bounds[1], nan=1.0) if len(self.bounds) > 1 else lower + 3.0
         return jnp.clip(jnp.floor(lower + share * (upper - lower + 1.0)), lower, upper).astype(share.dtype)
@@ -89,7 +94,9 @@ class Support(eqx.Module):
         return biject_to(constraint(*self.bounds) if self.bounds else constraint)
 
     def constrain(self, u: Float[Array, "..."]) -> Float[Array, "..."] | Int[Array, "..."]:
-        """The value in the support of the unconstrained `u`; of a discrete support the nearest whole number."""
+        """The value in the support of the unconstrained `u`; of a discrete support the nearest one."""
+        if self.kind == "one_hot":
+            return jax.nn.one_hot(jnp.argmax(u, axis=-1), u.shape[-1], dtype=jnp.int32)
         if self.discrete:
             return jnp.round(u).astype(jnp.int32)
         return u if self.kind == "real" else self.bijection()(u)

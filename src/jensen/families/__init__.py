@@ -10,6 +10,7 @@ from jensen.families.hierarchical import Hierarchical, HierarchicalBuilder
 from jensen.families.implicit import Implicit, ImplicitBuilder, linearised_log_det
 from jensen.families.low_rank import LowRankGaussian
 from jensen.families.marginal_program import MarginalBuilder, MarginalProgram, marginal
+from jensen.families.matrix_networks import HypernetworkBuilder, MatrixNetworks
 from jensen.families.mixflow import CheckedElbo, MixFlow, checked_elbo
 from jensen.families.mixture import GaussianMixture, Mixture
 from jensen.families.particles import Particles
@@ -41,12 +42,14 @@ __all__ = [
     "HeavyTailed",
     "Hierarchical",
     "HierarchicalBuilder",
+    "HypernetworkBuilder",
     "Implicit",
     "ImplicitBuilder",
     "LowRank",
     "LowRankGaussian",
     "MarginalBuilder",
     "MarginalProgram",
+    "MatrixNetworks",
     "MeanField",
     "MixFlow",
     "Mixture",

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from jensen.core import InputError, PRNGKey, Scalar, scalar_field
 from jensen.families._builders import Builder
-from jensen.families._conditioner import Network, init_network
+from jensen.families._conditioner import init_network
 from jensen.families.augmented import Augmented
 from jensen.families.bijective import log_standard_normal
 from jensen.families.gaussian import Gaussian
@@ -25,16 +25,17 @@ Noise = tuple[Float[Array, " k"], Float[Array, " d"], Float[Array, "m k"]]
 class Implicit(Augmented):
     """q(z) = int N(z; g(e), sigma^2) N(e; 0, I_k) de, g a smooth network from R^k to R^d, in a Gaussian's coordinates.
 
-    z = m + L x, x = b + A e + f(e) + sigma eta. `linearised` gives the entropy by a first-order expansion of g, which
-    `objectives.LinearisedElbo` trains with; it is exact for an affine g, and no bound otherwise (a g that folds has
-    less entropy). What bounds and certificates use instead is, with e_0 the one that made z and e_1 .. e_K ~ N(0, I),
+    z = m + L x, x = b + A e + f(e) + sigma eta; where f is `MatrixNetworks` without A, which would be as large as a
+    dense layer. `linearised` gives the entropy by a first-order expansion of g, which `objectives.LinearisedElbo`
+    trains with; it is exact for an affine g, and no bound otherwise (a g that folds has less entropy). What bounds and
+    certificates use instead is, with e_0 the one that made z and e_1 .. e_K ~ N(0, I),
 
         log r = log 1/(K+1) sum_{j=0..K} N(z; g(e_j), sigma^2),   E[log r | z] >= log q(z):
 
     honest, and loose unless sigma is as large as the distance between K draws: a small sigma is not certified.
 
-    `mean`, `scale_tril`: m and L, not trained. `linear`, `shift`: A, shape (d, k), and b. `sigma`: in units of L, not
-    trained. `num_auxiliary`: K.
+    `mean`, `scale_tril`: m and L, not trained. `linear`, `shift`: A, shape (d, k), or None, and b. `sigma`: in
+    units of L, not trained. `num_auxiliary`: K.
 
     Source: Uppal, Stensbo-Smidt, Boomsma and Frellsen (2023), Implicit variational inference for high-dimensional
     posteriors; the bound: Yin and Zhou (2018), Molchanov et al. (2019).
@@ -42,15 +43,20 @@ class Implicit(Augmented):
 
     mean: Float[Array, " d"]
     scale_tril: Float[Array, "d d"]
-    linear: Float[Array, "d k"]
+    linear: Float[Array, "d k"] | None
     shift: Float[Array, " d"]
-    network: Network
+    network: Any  # a Network, or MatrixNetworks
     sigma: Float[Array, ""]
     num_auxiliary: int = eqx.field(static=True)
 
     @property
     def dimension(self) -> int:
         return self.mean.shape[0]
+
+    @property
+    def size(self) -> int:
+        """k, the number of latent variables."""
+        return self.network.size if self.linear is None else self.linear.shape[1]
 
     def partition(self) -> tuple["Implicit", "Implicit"]:
         """Whitening and sigma are not trained."""
@@ -60,12 +66,14 @@ class Implicit(Augmented):
 
     def generate(self, e: Float[Array, " k"]) -> Float[Array, " d"]:
         """g(e), in whitened coordinates."""
+        if self.linear is None:
+            return self.shift + self.network(e)
         return self.shift + self.linear @ e + jax.tree.map(lambda a: a[0], self.network)(e, None)
 
     def noise(self, key: PRNGKey) -> Noise:
         """Of the latent variable, the additive noise, and K further latent variables."""
         keys = jax.random.split(key, 3)
-        d, k = self.linear.shape
+        d, k = self.dimension, self.size
         shapes = ((k,), (d,), (self.num_auxiliary, k))
         e, eta, more = (jax.random.normal(key, s, self.mean.dtype) for key, s in zip(keys, shapes, strict=True))
         return e, eta, more
@@ -80,7 +88,7 @@ class Implicit(Augmented):
 
     def estimate_log_prob(self, key: PRNGKey, z: Float[Array, " d"]) -> Float[Array, ""]:
         x = solve_triangular(self.scale_tril, z - self.mean, lower=True)
-        latents = jax.random.normal(key, (max(self.num_auxiliary, 1), self.linear.shape[1]), self.mean.dtype)
+        latents = jax.random.normal(key, (max(self.num_auxiliary, 1), self.size), self.mean.dtype)
         return self._mean_of(x, latents)
 
     def linearised(self, eps: Noise) -> tuple[Float[Array, " d"], Float[Array, ""]]:
@@ -104,6 +112,8 @@ class Implicit(Augmented):
         return jax.nn.logsumexp(terms) - math.log(terms.shape[0]) - scale
 
     def config(self) -> dict[str, Any]:
+        if self.linear is None:
+            return {"dimension": self.dimension, "num_auxiliary": self.num_auxiliary, **self.network.config()}
         weights = self.network.weights
         sizes = {"size": self.linear.shape[1], "width": weights[0].shape[1], "depth": len(weights) - 1}
         return {"dimension": self.dimension, "num_auxiliary": self.num_auxiliary, **sizes}
@@ -111,6 +121,10 @@ class Implicit(Augmented):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Implicit":
         d = int(config["dimension"])
+        if "shapes" in config:
+            from jensen.families.matrix_networks import rebuilt
+
+            return rebuilt(config)
         sizes = {name: int(config[name]) for name in ("size", "num_auxiliary", "width", "depth")}
         return ImplicitBuilder(**sizes).build(jax.random.key(0), Gaussian(jnp.zeros(d), jnp.eye(d)))
 
@@ -131,6 +145,15 @@ def linearised_log_det(
     return 0.5 * jnp.linalg.slogdet(small)[1] + rest
 
 
+def check_settings(builder: Any, sizes: tuple[str, ...]) -> None:
+    """Raises `InputError` for sizes below 1, num_auxiliary or depth below 0, or sigma not positive."""
+    for name, least in (*((name, 1) for name in sizes), ("num_auxiliary", 0), ("depth", 0)):
+        if getattr(builder, name) < least:
+            raise InputError(f"{name} must be at least {least}, got {getattr(builder, name)}")
+    if not builder.sigma > 0:
+        raise InputError(f"sigma must be positive, got {builder.sigma}")
+
+
 class ImplicitBuilder(Builder):
     """`Implicit` with `size` latent variables whose network begins as the affine map to the given Gaussian.
 
@@ -147,11 +170,7 @@ class ImplicitBuilder(Builder):
     depth: int = eqx.field(static=True, default=2)
 
     def __check_init__(self):
-        for name, least in (("size", 1), ("width", 1), ("num_auxiliary", 0), ("depth", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if not self.sigma > 0:
-            raise InputError(f"sigma must be positive, got {self.sigma}")
+        check_settings(self, ("size", "width"))
 
     def build(self, key: PRNGKey, gaussian: Gaussian) -> Implicit:
         d, k, real = gaussian.dimension, self.size, gaussian.mean.dtype

@@ -99,10 +99,13 @@ def log_prob(fn: Any, value: Any) -> Array:
     """log density of a distribution, -inf outside its support; values between whole numbers are taken as they are."""
     import numpyro
 
-    with numpyro.validation_enabled(False):  # it takes relaxed values for impossible ones
-        terms = fn.log_prob(value)
+    from jensen.targets._one_hot import relaxed_log_prob
+
     relaxed = fn.support.is_discrete and not jnp.issubdtype(jnp.result_type(value), jnp.integer)
-    return terms if relaxed else jnp.where(fn.support(value), terms, -jnp.inf)
+    with numpyro.validation_enabled(False):  # it takes relaxed values for impossible ones
+        if relaxed:
+            return relaxed_log_prob(fn, value)
+        return jnp.where(fn.support(value), fn.log_prob(value), -jnp.inf)
 
 
 def _unconstrain(v: Variable, value: Any) -> Array:

@@ -22,7 +22,8 @@ def doubly_reparameterised(estimator: Any, key: PRNGKey, q: Any, f: Function, pa
 
     `path(q, eps)` gives z(eps), and log q(z_k) as a function of z whose gradient is that at fixed parameters. With
     phi_k the partial derivative by log w_k: the path through the weights gives phi_k, and the score term
-    -E[phi_k grad_theta log q(z_k)], itself written along the path, -phi_kk.
+    -E[phi_k grad_theta log q(z_k)], itself written along the path, -phi_kk. Parameters of p have no score term: their
+    weights are phi_k.
 
     Raises `InputError` where f is no function of weights.
     """
@@ -37,10 +38,12 @@ def doubly_reparameterised(estimator: Any, key: PRNGKey, q: Any, f: Function, pa
         z, log_q = path(q, eps)
         log_w = f.log_densities(z) - log_q
         fixed = jax.lax.stop_gradient(log_w)
-        coefficient = jax.grad(f.phi)(fixed) - _curvature(f.phi, fixed)
+        slope, curvature = (jax.lax.stop_gradient(a) for a in (jax.grad(f.phi)(fixed), _curvature(f.phi, fixed)))
         # where p is zero nothing moves along the path, and a coefficient of zero times -inf is no number
-        moving = jnp.where(jnp.isneginf(log_w), 0.0, log_w)
-        return f.phi(fixed), jnp.vdot(jax.lax.stop_gradient(coefficient), moving)
+        moving = jnp.where(jnp.isneginf(fixed), 0.0, log_w)
+        # gives p's own parameters, which z does not carry, the phi_kk back; without such it has no gradient
+        standing = jnp.where(jnp.isneginf(fixed), 0.0, f.log_densities(jax.lax.stop_gradient(z)))
+        return f.phi(fixed), jnp.vdot(slope - curvature, moving) + jnp.vdot(curvature, standing)
 
     values, surrogates = jax.vmap(value)(draw_noise(key, q, estimator.num_draws))
     return Estimate(jnp.mean(values), jnp.mean(surrogates), standard_error(values))

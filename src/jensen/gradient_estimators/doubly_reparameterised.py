@@ -17,8 +17,9 @@ class DoublyReparameterised(GradientEstimator):
     phi_k and phi_kk are its first and second derivatives by log w_k. For the importance-weighted bound the coefficients
     are minus the squared normalised weights, for an f-divergence -f''(r) r^2, for the ELBO those of
     `StickingTheLanding`. Unbiased for every phi; zero where q = p; its signal-to-noise ratio does not fall with K as
-    that of `Reparameterisation` does. Not always the better one far from the optimum. Cost: `num_draws` K gradients of
-    log p and of log q, and of a flow an inverse pass a draw, which `PathGradient` saves.
+    that of `Reparameterisation` does. Parameters of p in which the objective is differentiated too have phi_k. Not
+    always the better one far from the optimum. Cost: `num_draws` K gradients of log p and of log q, and of a flow an
+    inverse pass a draw, which `PathGradient` saves.
 
     Raises `InputError` for fewer than one draw, a family without noise, or an objective that is no function of weights.
 

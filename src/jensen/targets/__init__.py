@@ -12,6 +12,7 @@ from jensen.targets._simulators import FunctionSimulator, Simulator, from_simula
 if TYPE_CHECKING:
     from jensen.targets._formula import from_formula
     from jensen.targets._numpyro_simulator import NumPyroSimulator, simulator_from_numpyro
+    from jensen.targets._one_hot import OneHotCategorical
     from jensen.targets._posteriordb import posteriordb, posteriordb_names
     from jensen.targets._sbibm import sbibm, sbibm_names
     from jensen.targets.streaming import Streamed
@@ -33,6 +34,7 @@ _LAZY = {
     "JointRows": "wrappers",
     "Minibatched": "wrappers",
     "NumPyroSimulator": "_numpyro_simulator",
+    "OneHotCategorical": "_one_hot",
     "Relaxed": "wrappers",
     "Shuffled": "wrappers",
     "Streamed": "streaming",
@@ -56,6 +58,7 @@ __all__ = [
     "Minibatched",
     "NumPyroSimulator",
     "NumPyroTarget",
+    "OneHotCategorical",
     "Relaxed",
     "RowsTarget",
     "Shuffled",

@@ -1,6 +1,7 @@
 """How the discrete unknowns of a target are summed out: jointly, or cell by cell of the plates that they share."""
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,21 @@ from jensen.targets._sums import Sums
 MAX_EVALUATIONS = 4096  # of the model, that one density may take
 _TRIALS = 16
 
-Range = tuple[int, int]
+
+class Choice(NamedTuple):
+    """The values of a coordinate, low..high; with `width` those of so many coordinates together, one-hot vectors."""
+
+    low: int
+    high: int
+    width: int = 0
+
+    @property
+    def size(self) -> int:
+        return self.high - self.low + 1
+
+    def values(self) -> np.ndarray:
+        """(size, coordinates)."""
+        return np.eye(self.width) if self.width else np.arange(self.low, self.high + 1.0)[:, None]
 
 
 def sums_of(target: Target) -> Sums:
@@ -32,9 +47,9 @@ def sums_of(target: Target) -> Sums:
             f"All unknowns ({names}) are discrete, so that nothing would be left after summing them out: use "
             "GradientVI(family=jensen.families.program(guide))"
         )
-    ranges = {v.name: _ranges(v) for v in discrete}
-    everything = [r for v in discrete for r in ranges[v.name]]
-    cells = _by_cells(target, discrete, ranges)
+    choices = {v.name: _choices(v) for v in discrete}
+    everything = [c for v in discrete for c in choices[v.name]]
+    cells = _by_cells(target, discrete, choices)
     if cells is not None and _independent(cells):
         return cells
     joint = joint_sums(target, MAX_EVALUATIONS)
@@ -52,27 +67,29 @@ def sums_of(target: Target) -> Sums:
 def joint_sums(target: Target, most: int) -> Sums | None:
     """The joint table of a target's discrete unknowns; None where it has more than `most` rows, or no end."""
     try:
-        ranges = [r for v in target.space.variables if v.support.discrete for r in _ranges(v)]
+        choices = [c for v in target.space.variables if v.support.discrete for c in _choices(v)]
     except InputError:
         return None
-    if _size(ranges) > most * (1 + 1e-9):
+    if _size(choices) > most * (1 + 1e-9):
         return None
-    return Sums(target, None, _product(ranges), jnp.zeros((1, 0), jnp.result_type(float)), (), ())
+    return Sums(target, None, _product(choices), jnp.zeros((1, 0), jnp.result_type(float)), (), ())
 
 
-def _ranges(v: Variable) -> list[Range]:
-    """Lowest and highest value of each coordinate, in order."""
+def _choices(v: Variable) -> list[Choice]:
+    """What each coordinate, or one-hot vector of them, may be, in order."""
+    if v.support.kind == "one_hot":
+        return [Choice(1, v.shape[-1], v.shape[-1])] * math.prod(v.shape[:-1])
     if v.support.kind != "integer" or any(bool(np.any(np.isnan(b))) for b in v.support.bounds):
         raise InputError(
             f"{v.name!r} has no finite support that is known beforehand, so that it cannot be summed out: use "
             "GradientVI(family=jensen.families.program(guide)) with a score-function or measure-valued site"
         )
     low, high = (np.broadcast_to(np.asarray(b), v.shape).astype(int).ravel() for b in v.support.bounds)
-    return list(zip(low.tolist(), high.tolist(), strict=True))
+    return [Choice(*pair) for pair in zip(low.tolist(), high.tolist(), strict=True)]
 
 
-def _size(ranges: list[Range]) -> float:
-    logs = [np.log(high - low + 1.0) for low, high in ranges]
+def _size(choices: list[Choice]) -> float:
+    logs = [np.log(float(c.size)) for c in choices]
     return float(np.exp(min(np.sum(logs), 700.0)))
 
 
@@ -80,14 +97,15 @@ def _number(size: float) -> str:
     return f"{size:.0f}" if size < 1e9 else f"{size:.1e}"
 
 
-def _product(ranges: list[Range]) -> Float[Array, "k n"]:
+def _product(choices: list[Choice]) -> Float[Array, "k n"]:
     """All combinations, a row each."""
-    grids = np.meshgrid(*(np.arange(low, high + 1) for low, high in ranges), indexing="ij")
-    rows = np.stack([g.ravel() for g in grids], axis=1) if grids else np.zeros((1, 0))
+    grids = np.meshgrid(*(np.arange(c.size) for c in choices), indexing="ij")
+    parts = [c.values()[g.ravel()] for c, g in zip(choices, grids, strict=True)]
+    rows = np.concatenate(parts, axis=1) if parts else np.zeros((1, 0))
     return jnp.asarray(rows, jnp.result_type(float))
 
 
-def _by_cells(target: Target, discrete: list[Variable], ranges: dict[str, list[Range]]) -> Sums | None:
+def _by_cells(target: Target, discrete: list[Variable], choices: dict[str, list[Choice]]) -> Sums | None:
     """The sums by cells of the plates that all plated discrete unknowns share; None where that is no plan at all."""
     model: Any = target if isinstance(target, NumPyroTarget) else getattr(target, "full", None)
     if not isinstance(model, NumPyroTarget):
@@ -100,20 +118,23 @@ def _by_cells(target: Target, discrete: list[Variable], ranges: dict[str, list[R
     layout, inner, outer = [], [], []
     for v in discrete:
         if v not in plated:
-            outer += ranges[v.name]
+            outer += choices[v.name]
             continue
         axes = tuple(sites[v.name][name][0] for name in shared)
-        grid = np.array(ranges[v.name]).reshape(*v.shape, 2)
-        grid = np.moveaxis(grid, axes, range(len(axes))).reshape(
-            -1, *(n for i, n in enumerate(v.shape) if i not in axes), 2
-        )
-        low, high = grid[..., 0].min(0).ravel(), grid[..., 1].max(0).ravel()
-        inner += list(zip(low.tolist(), high.tolist(), strict=True))
+        inner += _in_a_cell(choices[v.name], v.shape[:-1] if v.support.kind == "one_hot" else v.shape, axes)
         layout.append((v.name, axes))
     plates = tuple((name, sites[plated[0].name][name][1]) for name in shared)
     if _size(outer + inner) > MAX_EVALUATIONS:
         return None
     return Sums(target, model, _product(outer), _product(inner), plates, tuple(layout))
+
+
+def _in_a_cell(choices: list[Choice], shape: tuple[int, ...], axes: tuple[int, ...]) -> list[Choice]:
+    """Of an array of choices, of `shape`, what one cell of its `axes` may hold: any of what the cells may."""
+    grid = np.array(choices).reshape(*shape, 3)
+    rest = [n for i, n in enumerate(shape) if i not in axes]
+    grid = np.moveaxis(grid, axes, range(len(axes))).reshape(-1, math.prod(rest), 3)
+    return [Choice(*c) for c in zip(grid[..., 0].min(0).tolist(), *grid[..., 1:].max(0).T.tolist(), strict=True)]
 
 
 def _plates(model: NumPyroTarget, target: Target) -> dict[str, dict[str, tuple[int, int]]]:

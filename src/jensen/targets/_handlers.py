@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from numpyro.distributions import ImproperUniform, biject_to
 from numpyro.primitives import Messenger
+
+from jensen.targets._one_hot import is_one_hot
 
 
 class AllRows(Messenger):
@@ -48,7 +51,10 @@ class CentreImproper(Messenger):
 
 
 class Constrain(Messenger):
-    """Sets the latent sites to the constrained values of the unconstrained `values`, whole numbers by rounding."""
+    """Sets the latent sites to the constrained values of the unconstrained `values`, whole numbers by rounding.
+
+    One-hot vectors are the nearest ones. Not `rounded`, discrete sites take their values as they are.
+    """
 
     def __init__(self, fn: Any, values: dict[str, Any], rounded: bool = True):
         self.values, self.rounded = values, rounded
@@ -59,6 +65,8 @@ class Constrain(Messenger):
             value, support = self.values[msg["name"]], msg["fn"].support
             if not support.is_discrete:
                 value = biject_to(support)(value)
+            elif self.rounded and is_one_hot(support):
+                value = jax.nn.one_hot(jnp.argmax(value, axis=-1), value.shape[-1], dtype=jnp.result_type(int))
             elif self.rounded:
                 value = jnp.round(value).astype(jnp.result_type(int))
             msg["value"] = value

@@ -102,7 +102,7 @@ class NumPyroTarget(Target):
         for name, site in trace.items():
             if site["type"] != "sample":
                 continue
-            log_prob = site["fn"].log_prob(site["value"], **_intermediates(site))
+            log_prob = _log_prob(site, self.model.relaxed and name in values)
             scale = site.get("scale")
             term = jnp.asarray(log_prob if scale is None else scale * log_prob, z.dtype)
             if name in values and site["fn"].support.is_discrete:
@@ -133,6 +133,14 @@ class NumPyroTarget(Target):
         terms = eqx.filter_jit(lambda target, z: target.site_terms(z))(self, z)
         bad = {name: float(v) for name, v in terms.items() if not np.isfinite(v)}
         return ", ".join(f"site {name!r} has log density {v}" for name, v in bad.items())
+
+
+def _log_prob(site: dict[str, Any], relaxed: bool) -> Array:
+    if relaxed:  # a multinomial's own log density is another function between the vertices
+        from jensen.targets._one_hot import relaxed_log_prob
+
+        return relaxed_log_prob(site["fn"], site["value"])
+    return site["fn"].log_prob(site["value"], **_intermediates(site))
 
 
 def _intermediates(site: dict[str, Any]) -> dict[str, Any]:
@@ -173,12 +181,13 @@ def from_numpyro(model: Any, *args: Any, **kwargs: Any) -> Target:
     The model is traced once, abstractly: nothing is computed or compiled. Plates, constrained supports (also supports
     that depend on other sites), `factor`, improper priors and deterministic sites are honoured; a plate with
     `subsample_size` sees all of its rows (one that holds observed sites only makes a target of rows, which
-    `Minibatched` takes). Discrete latent sites of whole numbers are coordinates of z that hold them; methods for R^d
+    `Minibatched` takes). Discrete latent sites of whole numbers (one-hot vectors
+    too: `OneHotCategorical`, `Multinomial(1, p)`) are coordinates of z that hold them; methods for R^d
     take such a target once `Enumerated` has summed them out. Array arguments are data leaves: a second target with
     arrays of the same shapes runs the same compiled programs, provided that `model` is the same function object.
 
     Raises `InputError` if the model is not callable, fails to trace, has no latent site, has a discrete latent that is
-    no whole number or a `param` site (named), or if data are empty, NaN or infinite.
+    neither a whole number nor a one-hot vector or a `param` site (named), or if data are empty, NaN or infinite.
     """
     if not callable(model):
         raise InputError(f"model must be a function with NumPyro sample statements, got {type(model).__name__}")

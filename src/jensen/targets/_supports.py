@@ -72,9 +72,13 @@ def _whole_numbers(constraint: Any, name: str) -> tuple[Support, bool]:
         if low is None or high is None:
             return Support("integer", (nan, nan)), False
         return Support("integer", (low, high)), True
+    from jensen.targets._one_hot import is_one_hot
+
+    if is_one_hot(constraint):
+        return Support("one_hot"), True
     if isinstance(constraint, type(constraints.integer_greater_than(0)) | type(constraints.nonnegative_integer)):
         return Support("count", (nan if low is None else low,)), low is not None
     raise InputError(
         f"Site {name!r} is discrete, with support {constraint}, which is no range of whole numbers: write it with "
-        "Categorical, Bernoulli, Binomial or Poisson sites (a one-hot or multinomial site has an index or counts)"
+        "Categorical, Bernoulli, Binomial or Poisson sites, or jensen.targets.OneHotCategorical for one-hot vectors"
     )

@@ -61,6 +61,13 @@ def plain(fn: Any) -> Any:
     return fn
 
 
+def one_hot_logits(fn: Any) -> Array | None:
+    """log p of a distribution of one-hot vectors, a vector an element of the site; None of any other distribution."""
+    from jensen.targets import _one_hot
+
+    return _one_hot.one_hot_logits(plain(fn))
+
+
 def refusal(estimator: Any, name: str, fn: Any, takes: str) -> InputError:
     """The error for a distribution that an estimator is not for."""
     return InputError(f"{type(estimator).__name__} takes {takes}; site {name!r} is a {type(plain(fn)).__name__}")

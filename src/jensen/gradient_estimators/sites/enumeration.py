@@ -1,6 +1,7 @@
 """Sites of finite support, summed over."""
 
 import itertools
+import math
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jensen.core import InputError, PRNGKey
-from jensen.gradient_estimators.sites._base import Branching, Go, Scalar, plain, refusal
+from jensen.gradient_estimators.sites._base import Branching, Go, Scalar, one_hot_logits, plain, refusal
 
 MAX_VALUES = 4096
 
@@ -54,6 +55,8 @@ def too_many(name: str, size: float) -> InputError:
 def has_finite_support(fn: Any) -> bool:
     """Whether a distribution is discrete with a support known beforehand."""
     base = plain(fn)
+    if one_hot_logits(base) is not None:
+        return True
     return base.support.is_discrete and base.has_enumerate_support and not base.event_shape
 
 
@@ -61,16 +64,24 @@ def size_of(fn: Any) -> float:
     """Number of joint values of a site of finite support; infinity for any other."""
     if not has_finite_support(fn):
         return float("inf")
-    return float(_support(fn).shape[0]) ** int(np.prod(fn.shape(), dtype=int))
+    return float(_support(fn).shape[0]) ** math.prod(_cells(fn))
 
 
 def table(fn: Any) -> Array:
     """All joint values of a site, leading axis values."""
-    support = _support(fn)
-    n = int(np.prod(fn.shape(), dtype=int))
+    support, n = _support(fn), math.prod(_cells(fn))
     rows = np.array(list(itertools.product(range(support.shape[0]), repeat=n)), int).reshape(-1, n)
     return support[rows].reshape(-1, *fn.shape())
 
 
+def _cells(fn: Any) -> tuple[int, ...]:
+    """Shape of the site in elements that vary on their own: numbers, or one-hot vectors."""
+    return fn.shape() if one_hot_logits(fn) is None else fn.shape()[:-1]
+
+
 def _support(fn: Any) -> Array:
+    """(values, *shape of an element)."""
+    logits = one_hot_logits(fn)
+    if logits is not None:
+        return jnp.eye(logits.shape[-1], dtype=jnp.result_type(int))
     return plain(fn).enumerate_support(expand=False).reshape(-1)

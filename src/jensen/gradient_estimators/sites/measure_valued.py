@@ -1,27 +1,28 @@
 """Measure-valued derivatives: the derivative of a law as a difference of two laws."""
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from jensen.core import PRNGKey
-from jensen.gradient_estimators.sites._base import Branching, Go, Scalar, plain, refusal
+from jensen.gradient_estimators.sites._base import Branching, Go, Scalar, one_hot_logits, plain, refusal
 
-TAKES = ("Bernoulli", "Categorical", "Normal", "Poisson", "Gamma", "Exponential")
+TAKES = ("Bernoulli", "Categorical", "OneHotCategorical", "Normal", "Poisson", "Gamma", "Exponential")
 
 
 class MeasureValued(Branching):
     """d/dtheta E[C(x)] = c (E_+[C] - E_-[C]), the derivative of the law as a difference of two laws.
 
     By parameter, each element of the site in turn, with the random numbers of the rest shared by all runs:
-    Bernoulli p: C(1) - C(0), one of which is the draw. Categorical p_k: C(k). Normal mean: (C(m + s w) - C(m - s w)) /
-    (s sqrt(2 pi)), w Rayleigh; scale: (C(m + s v) - C(m + s v u)) / s, v a double-sided Maxwell and u uniform. Poisson
-    rate: C(x + 1) - C(x). Gamma rate: (a / b) (C(x) - C(x + y)), y exponential of rate b; shape: (C(x + y) - C(x)) /
-    (b y), from the jumps of the gamma process. C need not be differentiable. Cost: runs of the rest, without gradient:
-    1 (Bernoulli, Poisson, Gamma), 4 (Normal) or k (Categorical) an element, and one run with.
+    Bernoulli p: C(1) - C(0), one of which is the draw. Categorical p_k: C(k); one-hot p_k: C(e_k). Normal mean:
+    (C(m + s w) - C(m - s w)) / (s sqrt(2 pi)), w Rayleigh; scale: (C(m + s v) - C(m + s v u)) / s, v a double-sided
+    Maxwell and u uniform. Poisson rate: C(x + 1) - C(x). Gamma rate: (a / b) (C(x) - C(x + y)), y exponential of rate
+    b; shape: (C(x + y) - C(x)) / (b y), from the jumps of the gamma process. C need not be differentiable. Cost: runs
+    of the rest, without gradient: 1 (Bernoulli, Poisson, Gamma), 4 (Normal) or k (Categorical, one-hot) an element,
+    and one run with.
 
     Raises `InputError` for any other distribution.
 
@@ -33,8 +34,9 @@ class MeasureValued(Branching):
             raise refusal(self, name, fn, ", ".join(TAKES))
 
     def size(self, fn: Any) -> float:
-        elements, kind = float(np.prod(fn.shape(), dtype=int)), _kind(fn)
-        return 1.0 + elements * {"Normal": 4, "Categorical": _categories(fn)}.get(kind, 1)
+        kind, k = _kind(fn), _categories(fn)
+        elements = math.prod(fn.shape()) / (k if kind == "OneHotCategorical" else 1)
+        return 1.0 + elements * {"Normal": 4, "Categorical": k, "OneHotCategorical": k}.get(kind, 1)
 
     def branch(self, key: PRNGKey, fn: Any, go: Go) -> tuple[Scalar, Scalar]:
         key_draw, key_other, key_rest = jax.random.split(key, 3)
@@ -43,8 +45,9 @@ class MeasureValued(Branching):
 
         def costs(values: Array) -> Array:
             """C with element i of x replaced: `values` (m, *shape) gives (m, elements)."""
-            flat = x.reshape(-1)
-            rows = values.reshape(values.shape[0], -1)
+            width = x.shape[-1:] if _kind(fn) == "OneHotCategorical" else ()
+            flat = x.reshape(-1, *width)
+            rows = values.reshape(values.shape[0], -1, *width)
 
             def replaced(i: Array, new: Array) -> Array:
                 return go(flat.at[i].set(new).reshape(x.shape), key_rest)[0]
@@ -57,6 +60,8 @@ class MeasureValued(Branching):
 
 
 def _kind(fn: Any) -> str:
+    if one_hot_logits(fn) is not None:
+        return "OneHotCategorical"
     name = type(plain(fn)).__name__
     return {"BernoulliProbs": "Bernoulli", "BernoulliLogits": "Bernoulli"}.get(
         name, {"CategoricalProbs": "Categorical", "CategoricalLogits": "Categorical"}.get(name, name)
@@ -64,7 +69,7 @@ def _kind(fn: Any) -> str:
 
 
 def _categories(fn: Any) -> int:
-    return plain(fn).probs.shape[-1] if _kind(fn) == "Categorical" else 0
+    return plain(fn).probs.shape[-1] if _kind(fn) in ("Categorical", "OneHotCategorical") else 0
 
 
 def _terms(key: PRNGKey, fn: Any, x: Array, value: Scalar, costs: Any) -> Scalar:
@@ -84,6 +89,11 @@ def _terms(key: PRNGKey, fn: Any, x: Array, value: Scalar, costs: Any) -> Scalar
             values = jnp.broadcast_to(jnp.arange(k, dtype=x.dtype).reshape(k, *(1,) * x.ndim), (k, *x.shape))
             p = jnp.broadcast_to(fn.probs, (*x.shape, k)).reshape(-1, k)
             return jnp.sum(p.T * fixed(costs(values) - value))
+        case "OneHotCategorical":
+            k = x.shape[-1]
+            values = jnp.eye(k, dtype=x.dtype).reshape(k, *(1,) * (x.ndim - 1), k)
+            p = jnp.exp(jnp.broadcast_to(jnp.asarray(one_hot_logits(fn)), x.shape)).reshape(-1, k)
+            return jnp.sum(p.T * fixed(costs(jnp.broadcast_to(values, (k, *x.shape))) - value))
         case "Normal":
             m, s = (jnp.broadcast_to(fixed(a), x.shape) for a in (fn.loc, fn.scale))
             w = jnp.sqrt(-2 * jnp.log1p(-jax.random.uniform(key_first, x.shape, x.dtype)))
