@@ -123,7 +123,8 @@ def _gradients(draws: int = 20_000) -> list[Claim]:
             worst < 5,
         ),
         Claim(
-            f"Variance of the gradient over that of the score function's, the larger of mean and covariance, {k} latents",
+            f"Variance of the gradient over that of the score function's, the larger of mean and covariance, {k} "
+            "latents",
             f"{PAPER}, section 3; no number",
             max(ratios),
             "< 0.1",
