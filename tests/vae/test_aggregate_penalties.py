@@ -13,6 +13,7 @@ from jensen.vae import (
     AggregateElbo,
     BetaElbo,
     DensityGap,
+    FreeBits,
     KernelSteinDiscrepancy,
     MaximumMeanDiscrepancy,
     StandardNormal,
@@ -27,6 +28,10 @@ PRIOR = StandardNormal(D)
 def same_rows(mean, variance):
     means = jnp.broadcast_to(jnp.asarray(mean), (ROWS, D))
     return jax.vmap(DiagonalGaussian)(means, jnp.full((ROWS, D), 0.5 * np.log(variance)))
+
+
+def other_prior():
+    return DiagonalGaussian(jnp.zeros(D), jnp.ones(D))
 
 
 def repeated(penalty, qs, repeats=2000):
@@ -79,6 +84,25 @@ def test_the_density_gap_is_the_divergence_of_each_margin():
     assert 5 * error < 0.2 * truth
 
 
+def test_free_bits_cost_nothing_below_their_level_and_are_the_divergence_without_it():
+    """Truth: the mean over rows of each unit's divergence, by hand; one of two units lies below the level."""
+    means = jnp.asarray(np.random.default_rng(4).normal(size=(ROWS, D)) * np.array([0.1, 2.0]))
+    log_scales = jnp.full((ROWS, D), jnp.log(jnp.array([0.9, 0.3])))
+    qs = jax.vmap(DiagonalGaussian)(means, log_scales)
+    units = np.mean(0.5 * (np.asarray(means) ** 2 + np.exp(2 * np.asarray(log_scales)) - 1) - np.asarray(log_scales), 0)
+    assert units[0] < 0.5 < units[1]
+
+    def value(nats, means):
+        moved = eqx.tree_at(lambda q: q.mean, qs, means)
+        return FreeBits(nats).penalty(jax.random.key(0), moved, PRIOR)
+
+    for nats, truth in ((0.0, units.sum()), (0.5, 0.5 + units[1]), (9.0, 18.0)):
+        np.testing.assert_allclose(value(nats, means), truth, rtol=1e-12)
+    slope = np.asarray(jax.grad(lambda m: value(0.5, m))(means))
+    assert np.all(slope[:, 0] == 0)
+    np.testing.assert_allclose(slope[:, 1], np.asarray(means)[:, 1] / ROWS, rtol=1e-12)
+
+
 def test_the_objective_is_the_bound_plus_the_penalty_on_every_row():
     X = jnp.asarray(np.random.default_rng(3).normal(size=(12, 4)))
     model, conditional = linear_vae(jax.random.key(1), 4, D)
@@ -102,6 +126,11 @@ def test_bad_input_is_met_at_the_door():
         AggregateElbo(DensityGap(), divergence=-1.0)
     with pytest.raises(InputError, match="diagonal"):
         DensityGap().penalty(jax.random.key(0), Gaussian(jnp.zeros(D), jnp.eye(D)), PRIOR)
+    with pytest.raises(InputError, match="negative"):
+        FreeBits(-0.1)
+    for q, prior in ((Gaussian(jnp.zeros(D), jnp.eye(D)), PRIOR), (same_rows(np.zeros(D), 1.0), other_prior())):
+        with pytest.raises(InputError, match="standard normal"):
+            FreeBits().penalty(jax.random.key(0), q, prior)
     one = jax.tree.map(lambda a: a[:1], same_rows(np.zeros(D), 1.0))
     with pytest.raises(InputError, match="two rows"):
         MaximumMeanDiscrepancy().penalty(jax.random.key(0), one, PRIOR)

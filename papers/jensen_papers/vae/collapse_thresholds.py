@@ -128,14 +128,18 @@ def _watch(state: Any, target: Any) -> Any:
     return jnp.zeros(())
 
 
-def _sampled(correlation: float, steps: int = 1500) -> Claim:
-    """By sampled latents and Adam: units with a divergence above 0.01 nats."""
+def _sampled(correlation: float, steps: int = 3000) -> Claim:
+    """By sampled latents and Adam: units with a divergence above 0.01 nats.
+
+    At half of the steps a unit on its way to zero was still above that with one of five seeds; at all of them the
+    largest of five is 0.0002, where the weakest unit in use has 0.14.
+    """
     X, Y = _rows(correlation, 200)
     rows = jnp.asarray(np.hstack([X, Y]))
     model, encoder = linear_conditional_vae(jax.random.key(3), INPUTS, COLUMNS, K, NOISE)
     algorithm: Any = AmortisedVI(encoder, BetaElbo(), learning_rate=2e-2)
     states, _ = train_each(
-        jax.random.split(jax.random.key(4), 1), algorithm, latent_rows(model, rows), steps, _watch, steps
+        jax.random.split(jax.random.key(4), 1), algorithm, latent_rows(model, rows), steps, _watch, steps, hasty=False
     )
     trained = jax.tree.map(lambda a: a[0] if eqx.is_array(a) else a, states.conditional)
     use = latent_use(jax.random.key(5), trained, rows, 16)

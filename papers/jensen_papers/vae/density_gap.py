@@ -2,9 +2,10 @@
 
 What is claimed: in place of each row's divergence, a penalty on the margins of the aggregate posterior avoids both
 posterior collapse and holes. Truths: quadrature, and a correlated code whose joint divergence is known. The penalty
-sees margins alone, so that holes of the joint remain possible; that is measured too. Baselines: the plain bound and a
-beta-VAE at 0.1, in the same loop, on rows that the decoder's noise hides (not the paper's text with a recurrent
-decoder, whose numbers were not at hand). `--full` trains longer.
+sees margins alone, so that holes of the joint remain possible; that is measured too. Baselines: the plain bound, a
+beta-VAE at 0.1 and free bits that end with the same information, in the same loop, on binary digits under an
+autoregressive decoder (not the paper's text with a recurrent one, whose numbers were not at hand). `--full` trains
+longer.
 """
 
 import time
@@ -17,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jensen.families import DiagonalGaussian
-from jensen.vae import AggregateElbo, BetaElbo, DensityGap, StandardNormal
+from jensen.vae import AggregateElbo, BetaElbo, DensityGap, FreeBits, StandardNormal
 from jensen_papers.result import Claim, Result
-from jensen_papers.vae._collapsing import uses
+from jensen_papers.vae._collapsing import SEEDS, STEPS, WORDS, K, uses
 
 PAPER = "Zhang, Zhang et al. (2022)"
 
@@ -27,19 +28,25 @@ PAPER = "Zhang, Zhang et al. (2022)"
 def reproduce(full: bool = False, figure: Path | None = None) -> Result:
     """Measure the claims, and draw the parts of the divergence to `figure` if given."""
     began = time.perf_counter()
-    steps = 5000 if full else 400
+    steps = 5000 if full else STEPS
     with jax.enable_x64(True):
         claims = [_quadrature(), _blind()]
-        objectives: dict[str, Any] = {
-            "plain": BetaElbo(1.0),
-            "beta 0.1": BetaElbo(0.1),
-            "density gap": AggregateElbo(DensityGap(8)),
-        }
-        found = {name: uses(objective, steps) for name, objective in objectives.items()}
+    found = _runs(steps)
     claims += _claims(found, steps)
     if figure is not None:
         _draw(found, figure)
     return Result("P065", "density-gap", time.perf_counter() - began, tuple(claims))
+
+
+def _runs(steps: int) -> dict[str, dict[str, np.ndarray]]:
+    """What the latents are used for under each objective, of each key."""
+    found = {"plain": uses(BetaElbo(1.0), steps), "beta 0.1": uses(BetaElbo(0.1), steps)}
+    ours = uses(AggregateElbo(DensityGap(4)), steps)
+    # as many nats free as the density gap's posteriors cost, of each key, which makes the information equal
+    free: Any = FreeBits(jnp.zeros(()))
+    free = eqx.tree_at(lambda penalty: penalty.nats, free, jnp.asarray(ours["divergence"] / K))
+    objective = eqx.filter_vmap(AggregateElbo)(free)
+    return found | {"free bits": uses(objective, steps, each=True), "density gap": ours}
 
 
 @eqx.filter_jit
@@ -92,23 +99,34 @@ def _blind(rho: float = 0.9, scale: float = 0.5, rows: int = 1000) -> Claim:
 
 
 def _claims(found: dict[str, dict[str, np.ndarray]], steps: int) -> list[Claim]:
-    plain, low, ours = found.values()
-    words = f"four clusters under noise, {steps} steps, five keys"
+    plain, low, free, ours = found.values()
+    words = f"{WORDS}, {steps} steps"
     informed = ours["information"] > plain["information"]
-    tighter = ours["margins"] < low["margins"]
+    used = ours["units"] > plain["units"]
+    tighter, than_free = ours["margins"] < low["margins"], ours["margins"] < free["margins"]
+    equal = float(np.max(np.abs(ours["information"] - free["information"])))
     joint = {name: float(run["joint"].mean()) for name, run in found.items()}
     return [
         Claim(
-            f"Mutual information of row and latents (nats, mean), {words}; baseline: the plain bound. In "
-            f"{informed.sum()} of 5 keys it is higher, and all units are active",
+            f"Mutual information of row and latents (nats, mean), {words}; baseline: the plain bound. Higher with "
+            f"{informed.sum()} of {SEEDS} keys",
             f"{PAPER}: no posterior collapse",
             float(ours["information"].mean()),
             "> baseline for all keys",
             float(plain["information"].mean()),
-            bool(np.all(informed)) and bool(np.all(ours["units"] > plain["units"])),
+            bool(np.all(informed)),
         ),
         Claim(
-            f"Divergence of the margins (nats, mean), {words}; baseline: beta 0.1. Lower in {tighter.sum()} of 5 keys",
+            f"Active units (mean), {words}; baseline: the plain bound. More with {used.sum()} of {SEEDS} keys",
+            f"{PAPER}: no posterior collapse",
+            float(ours["units"].mean()),
+            "> baseline for all keys",
+            float(plain["units"].mean()),
+            bool(np.all(used)),
+        ),
+        Claim(
+            f"Divergence of the margins (nats, mean), {words}; baseline: beta 0.1. Lower with {tighter.sum()} of "
+            f"{SEEDS} keys",
             f"{PAPER}: no holes, of the margins",
             float(ours["margins"].mean()),
             "< baseline for all keys",
@@ -116,12 +134,23 @@ def _claims(found: dict[str, dict[str, np.ndarray]], steps: int) -> list[Claim]:
             bool(np.all(tighter)),
         ),
         Claim(
+            f"Divergence of the margins (nats, mean); baseline: free bits with the same information, of which the keys "
+            f"differ by at most {equal:.2f} nats of {ours['information'].mean():.2f} (1,437 rows allow 7.27). Lower "
+            f"with {than_free.sum()} of {SEEDS} keys",
+            f"{PAPER}: other mends of the collapse make holes",
+            float(ours["margins"].mean()),
+            "< baseline for all keys, information within 0.1 nats",
+            float(free["margins"].mean()),
+            bool(np.all(than_free)) and equal < 0.1,
+        ),
+        Claim(
             "Joint divergence of the aggregate to the prior (nats, mean), reported: "
-            + ", ".join(f"{name} {value:.2f}" for name, value in joint.items()),
+            + ", ".join(f"{name} {value:.2f}" for name, value in joint.items())
+            + ". Margins that fit leave the joint open; baseline: free bits with the same information",
             f"{PAPER}: holes; the joint is not what the penalty sees",
             joint["density gap"],
             "finite (reported)",
-            joint["beta 0.1"],
+            joint["free bits"],
             bool(np.isfinite(joint["density gap"])),
         ),
     ]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jensen.core import Compiled, InputError, PRNGKey
-from jensen.core.compiled import PASSES
+from jensen.core.compiled import PASSES, sized
 
 MASKED = -1e9  # a logit that softmax takes to zero in either float width
 
@@ -29,13 +29,9 @@ class Perceptron(eqx.Module):
         return x
 
 
+@sized
 def perceptron(key: PRNGKey, sizes: tuple[int, ...], last: float = 1.0) -> Perceptron:
     """Normal weights of variance 1 / fan-in, those of the last layer times `last`; biases zero."""
-    return _perceptron(key, tuple(map(int, sizes)), float(last))
-
-
-@Compiled  # drawn eagerly, each array of weights would be several programs
-def _perceptron(key: PRNGKey, sizes: tuple[int, ...], last: float) -> Perceptron:
     weights, real = [], jnp.result_type(float)
     pairs = list(itertools.pairwise(sizes))
     for i, (k, (fan_in, fan_out)) in enumerate(zip(jax.random.split(key, len(pairs)), pairs, strict=True)):
@@ -85,6 +81,7 @@ def _normalise(x: Float[Array, "n w"], scale: Float[Array, " w"], shift: Float[A
     return scale * centred * jax.lax.rsqrt(jnp.mean(centred**2, -1, keepdims=True) + 1e-5) + shift
 
 
+@sized
 def transformer(key: PRNGKey, width: int, blocks: int, heads: int) -> Transformer:
     """A transformer whose blocks begin as the identity: weights that end a residual branch are zero.
 
@@ -92,11 +89,6 @@ def transformer(key: PRNGKey, width: int, blocks: int, heads: int) -> Transforme
     """
     if width % heads or min(width, blocks, heads) < 1:
         raise InputError(f"The width of a transformer must be a multiple of its heads, got {width} and {heads}")
-    return _transformer(key, int(width), int(blocks), int(heads))
-
-
-@Compiled
-def _transformer(key: PRNGKey, width: int, blocks: int, heads: int) -> Transformer:
     real, hidden = jnp.result_type(float), 2 * width
     keys = jax.random.split(key, 4)
     square = [jax.random.normal(k, (blocks, width, width), real) / math.sqrt(width) for k in keys[:3]]

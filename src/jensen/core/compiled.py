@@ -10,6 +10,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from jensen.core.haste import haste, trace_state_clean
@@ -117,6 +118,21 @@ class Compiled(Generic[P, R]):
         if not trace_state_clean():
             return self.fn(*args, **kwargs)
         return self.form(args, kwargs)(*args, **kwargs)
+
+
+def sized(build: Callable[P, R]) -> Callable[P, R]:
+    """`build`, which makes arrays of given sizes, as a `Compiled` program: eagerly, each array would be several.
+
+    Numbers of NumPy are made Python's own: as sizes they would be arrays to the program.
+    """
+    program: Any = Compiled(build)
+
+    @functools.wraps(build)
+    def compiled(*args: P.args, **kwargs: P.kwargs) -> R:
+        args_own, kwargs_own = jax.tree.map(lambda a: a.item() if isinstance(a, np.generic) else a, (args, kwargs))
+        return program(*args_own, **kwargs_own)
+
+    return compiled
 
 
 def _gathering(fn: Callable[P, R]) -> Callable[P, R]:

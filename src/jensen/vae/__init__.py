@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jensen.vae.aggregate_penalties import (
         AggregateElbo,
         DensityGap,
+        FreeBits,
         KernelSteinDiscrepancy,
         MaximumMeanDiscrepancy,
         Penalty,
@@ -192,6 +193,7 @@ _MODULES = {
     "FallingScale": "noise_scale",
     "FlatTorus": "manifolds",
     "FlowPosterior": "flexible_posteriors",
+    "FreeBits": "aggregate_penalties",
     "FullRank": "heads",
     "FunctionDecoder": "functions",
     "FunctionModel": "functions",
@@ -384,6 +386,7 @@ __all__ = [
     "FallingScale",
     "FlatTorus",
     "FlowPosterior",
+    "FreeBits",
     "FullRank",
     "FunctionDecoder",
     "FunctionModel",

@@ -1,4 +1,4 @@
-"""Penalties on the aggregate posterior q(z) = mean_i q(z | x_i) of a minibatch, and the objective that adds them."""
+"""Penalties on what the posteriors q(z | x_i) of a minibatch have in common, and the objective that adds them."""
 
 import abc
 import math
@@ -22,10 +22,11 @@ from jensen.core import (
 )
 from jensen.families import DiagonalGaussian
 from jensen.vae.objectives import ONE, known_divergence
+from jensen.vae.priors import StandardNormal, units_divergence
 
 
 class Penalty(eqx.Module):
-    """A distance of a minibatch's aggregate posterior from the prior."""
+    """A distance of a minibatch's posteriors, as a rule of their mean q_B, from the prior."""
 
     @abc.abstractmethod
     def penalty(self, key: PRNGKey, qs: Any, prior: Any) -> Float[Array, ""]:
@@ -37,9 +38,10 @@ class AggregateElbo(BatchObjective):
 
     beta = `divergence`, w = `weight`, D = `penalty`. InfoVAE with alpha and lambda is beta = 1 - alpha and
     w = alpha + lambda - 1; MMD-VAE is beta = 0 with `MaximumMeanDiscrepancy`; DG-VAE is beta = 0, w = 1 with
-    `DensityGap`. D is computed once a minibatch and stands in every row's term; it is of the order of one or less where
-    log likelihoods are of hundreds of nats, so that w of 10 to 1,000 is meant. No evidence is bounded; report another
-    bound beside it. With beta = 0 nothing keeps q(z | x) from becoming a point.
+    `DensityGap`, free bits the same with `FreeBits`. D is computed once a minibatch and stands in every row's term; MMD
+    and KSD are of the order of one or less where log likelihoods are of hundreds of nats, so that w of 10 to 1,000 is
+    meant for them. No evidence is bounded; report another bound beside it. With beta = 0 nothing but D keeps q(z | x)
+    from becoming a point.
 
     Raises `InputError` for beta < 0, and for beta > 0 with q and priors without a closed divergence.
 
@@ -104,6 +106,33 @@ class DensityGap(Penalty):
             return jnp.mean(jnp.sum(log_q + 0.5 * z**2, axis=1))
 
         return jnp.mean(in_batches(gap, z, 8))
+
+
+class FreeBits(Penalty):
+    """sum_j max(lambda, mean_i KL(q(z_j | x_i) || N(0, 1))), lambda = `nats`: what a unit tells costs nothing below it.
+
+    The mean is over the minibatch's rows. Units that tell less are not pressed, so that none is lost early in training,
+    and d units end near d lambda nats a row or above. lambda = 0 is the divergence itself.
+
+    Raises `InputError` for lambda < 0, posteriors that are not diagonal Gaussians, and priors but `StandardNormal`.
+
+    Source: Kingma, Salimans, Jozefowicz et al. (2016), Improved variational inference with inverse autoregressive flow,
+    appendix C.8.
+    """
+
+    nats: Scalar = scalar_field(0.5)
+
+    def __check_init__(self):
+        if not self.nats >= 0:
+            raise InputError(f"The nats that are free must not be negative, got {self.nats}")
+
+    def penalty(self, key: PRNGKey, qs: Any, prior: Any) -> Float[Array, ""]:
+        if not (isinstance(qs, DiagonalGaussian) and isinstance(prior, StandardNormal)):
+            raise InputError(
+                "FreeBits is known for diagonal Gaussian posteriors and a standard normal prior, got "
+                f"{type(qs).__name__} and {type(prior).__name__}"
+            )
+        return jnp.sum(jnp.maximum(jnp.mean(units_divergence(qs.mean, qs.log_scale), axis=0), self.nats))
 
 
 class MaximumMeanDiscrepancy(Penalty):

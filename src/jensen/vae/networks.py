@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jensen.amortised import Encoder
-from jensen.core import Compiled, InputError, PRNGKey
+from jensen.core import InputError, PRNGKey
+from jensen.core.compiled import sized
 
 
 def gelu(x: Array) -> Array:
@@ -117,15 +118,11 @@ class ConvolutionalDecoder(Decoder):
         return self.start + jnp.transpose(planes, (2, 3, 0, 1)).reshape(self.start.shape)
 
 
+@sized
 def perceptron(key: PRNGKey, size: int, hidden: tuple[int, ...], out: int) -> eqx.nn.MLP | eqx.nn.Linear:
     """Layers of equal width; none at all make a linear map. Raises `InputError` for widths that differ."""
     if hidden and (len(set(hidden)) != 1 or hidden[0] < 1):
         raise InputError(f"hidden layers must be of one positive width, got {hidden}")
-    return _perceptron(key, int(size), _ints(hidden), int(out))
-
-
-@Compiled  # drawn eagerly, each array of weights would be several programs
-def _perceptron(key: PRNGKey, size: int, hidden: tuple[int, ...], out: int) -> eqx.nn.MLP | eqx.nn.Linear:
     sizes = (size, *hidden, out)
     keys = jax.random.split(key, len(sizes) - 1)  # as `eqx.nn.MLP` does
     make: Any = RowLinear
@@ -159,6 +156,7 @@ def check_image(shape: tuple[int, ...], layers: int) -> None:
         )
 
 
+@sized
 def convolutional_encoder(
     key: PRNGKey,
     shape: tuple[int, int, int],
@@ -169,18 +167,6 @@ def convolutional_encoder(
 ) -> ConvolutionalEncoder:
     """An encoder of images by a layer for each number of `channels`. Raises `InputError` for sizes that do not fit."""
     check_image(shape, len(channels))
-    return _convolutional_encoder(key, _ints(shape), centre, spread, _ints(channels), int(out))
-
-
-@Compiled
-def _convolutional_encoder(
-    key: PRNGKey,
-    shape: tuple[int, int, int],
-    centre: Float[Array, " n"],
-    spread: Float[Array, " n"],
-    channels: tuple[int, ...],
-    out: int,
-) -> ConvolutionalEncoder:
     keys = jax.random.split(key, len(channels) + 1)
     sizes = (shape[2], *channels)
     layers = tuple(
@@ -191,23 +177,12 @@ def _convolutional_encoder(
     return ConvolutionalEncoder(centre, spread, layers, eqx.nn.Linear(flat, out, key=keys[-1]), shape)
 
 
+@sized
 def convolutional_decoder(
     key: PRNGKey, latent: int, shape: tuple[int, int, int], channels: tuple[int, ...], start: Float[Array, "n p"]
 ) -> ConvolutionalDecoder:
-    """The decoder that mirrors an encoder with these `channels`."""
+    """The decoder that mirrors an encoder with these `channels`. Raises `InputError` for sizes that do not fit."""
     check_image(shape, len(channels))
-    return _convolutional_decoder(key, int(latent), _ints(shape), _ints(channels), start)
-
-
-def _ints(sizes: Any) -> Any:
-    """Sizes that are NumPy's would be arrays to the program."""
-    return tuple(map(int, sizes))
-
-
-@Compiled
-def _convolutional_decoder(
-    key: PRNGKey, latent: int, shape: tuple[int, int, int], channels: tuple[int, ...], start: Float[Array, "n p"]
-) -> ConvolutionalDecoder:
     keys = jax.random.split(key, len(channels) + 1)
     sizes = (*channels[::-1], shape[2] * start.shape[1])
     layers = tuple(
