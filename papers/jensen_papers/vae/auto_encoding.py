@@ -97,7 +97,8 @@ def _estimators(draws: int = 10_000, columns: int = 40, k: int = 20) -> list[Cla
             apart < 5,
         ),
         Claim(
-            f"Total variance of the encoder's gradient, {k} latents, reparameterised against score function, four draws",
+            f"Total variance of the encoder's gradient, {k} latents, four draws, reparameterised against score "
+            "function",
             f"{PAPER}, section 2.2: the naive gradient has very high variance",
             noise[0],
             "< baseline / 10",
