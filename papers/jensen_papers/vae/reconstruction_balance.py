@@ -39,7 +39,7 @@ COLUMNS, K, EVERY, SEEDS = 10, 3, 25, 5
 def reproduce(full: bool = False, figure: Path | None = None) -> Result:
     """Measure the claims, and draw the scales over steps to `figure` if given."""
     began = time.perf_counter()
-    rows, steps = (2000, 10_000) if full else (500, 4000)
+    rows, steps = (2000, 10_000) if full else (500, 3000)
     with jax.enable_x64(True):
         X = linear_data(np.random.default_rng(0), rows, COLUMNS, K)
         truth = probabilistic_pca(X, K)
