@@ -45,7 +45,7 @@ def reproduce(full: bool = False, figure: Path | None = None) -> Result:
     with jax.enable_x64(True):
         claims = [*_estimators(), *_gap()]
     with jax.enable_x64(False):
-        trained, found = _blobs(tuple(range(12 if full else 8)), 4000 if full else 1500)
+        trained, found = _blobs(tuple(range(12 if full else 7)), 4000 if full else 1500)
         claims += trained
         if full:
             claims += _weights()
