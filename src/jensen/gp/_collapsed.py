@@ -1,6 +1,5 @@
 """The collapsed bound of inducing variables and its gradient, from passes over blocks of rows."""
 
-import math
 from typing import Any
 
 import equinox as eqx
@@ -9,9 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jensen.core import Scalar
-from jensen.gp._linalg import jitter, solve_lower
+from jensen.gp._linalg import LOG_2PI, jitter, solve_lower
 
-LOG_2PI = math.log(2 * math.pi)
 BLOCK = 2048  # rows whose covariances with some hundred inducing variables stay in a core's cache
 
 

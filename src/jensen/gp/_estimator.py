@@ -36,7 +36,7 @@ LARGEST_NUMBER = 1e140  # in X and y
 LOWEST = 1e300  # where a climb ends that found no finite value
 MEMORY = 40  # pairs of L-BFGS: hundreds of coordinates of inducing points are ill-conditioned, and pairs cost little
 TOLERANCE = 0.01  # distance to the mode of the hyperparameters, in their posterior standard deviations
-LOOSE = 0.03  # the same where inducing points are trained along: thousandths of a nat to the mode
+LOOSE = 0.03  # the same of a climb with inducing points on some rows and then on all: thousandths of a nat to the mode
 MIDDLE = 1  # XLA's level of optimisation for what runs once or some hundred times: see `core.haste`
 
 

@@ -15,6 +15,8 @@ from jaxtyping import Array, Float
 
 from jensen.core import InputError
 
+LOG_2PI = math.log(2 * math.pi)
+
 
 def jitter(k: Float[Array, "*b n n"]) -> Float[Array, "*b"]:
     """What is added to the diagonal of a noise-free covariance: 1e-10 of its mean, 1e-6 in single precision."""
@@ -49,7 +51,7 @@ def log_normal(y: Float[Array, " n"], k: Float[Array, "n n"]) -> Float[Array, ""
 
 
 def _log_normal(tril: Float[Array, "n n"], white: Float[Array, " n"]) -> Float[Array, ""]:
-    return -0.5 * white @ white - jnp.sum(jnp.log(jnp.diagonal(tril))) - 0.5 * len(white) * math.log(2 * math.pi)
+    return -0.5 * white @ white - jnp.sum(jnp.log(jnp.diagonal(tril))) - 0.5 * len(white) * LOG_2PI
 
 
 @log_normal.defjvp

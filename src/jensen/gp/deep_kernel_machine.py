@@ -11,11 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jensen.core import Compiled, InputError, PRNGKey, Scalar, Space, Target, as_scalar, real_space, require
-from jensen.gp._linalg import cholesky, solve_lower
+from jensen.gp._linalg import LOG_2PI, cholesky, solve_lower
 from jensen.gp.infinite_width import Activation, ReLU, gram_of_gram
 from jensen.gp.kernels.stationary import as_rows
-
-_LOG_2PI = float(np.log(2 * np.pi))
 
 
 class Blocks(eqx.Module):
@@ -202,7 +200,7 @@ class SparseDeepKernelMachine(KernelMachine):
         square = jnp.sum(self.y**2) / self.noise - jnp.sum(white**2)
         log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(spread))) + n * jnp.log(self.noise)
         lost = jnp.sum(top.diagonal) / self.noise - jnp.sum(half**2)
-        return -0.5 * (square + k * (log_det + n * _LOG_2PI + lost)) - _divergences(self.nu, factors)
+        return -0.5 * (square + k * (log_det + n * LOG_2PI + lost)) - _divergences(self.nu, factors)
 
     def predict(self, z: Float[Array, " z"], x_new: Any) -> tuple[Float[Array, "m k"], Float[Array, " m"]]:
         """Mean (m, k) and variance (m,) of new outputs, noise included, with the Grams of z."""
@@ -230,7 +228,7 @@ def _log_outputs(k: Float[Array, "n n"], noise: Scalar, y: Float[Array, "n k"]) 
     """Sum over columns of log N(y; 0, k + noise I)."""
     tril = _noisy_tril(k, noise)
     log_det = jnp.sum(jnp.log(jnp.diagonal(tril)))
-    return -0.5 * jnp.sum(solve_lower(tril, y) ** 2) - y.shape[1] * (log_det + 0.5 * len(y) * _LOG_2PI)
+    return -0.5 * jnp.sum(solve_lower(tril, y) ** 2) - y.shape[1] * (log_det + 0.5 * len(y) * LOG_2PI)
 
 
 def _noisy_tril(k: Float[Array, "n n"], noise: Scalar) -> Float[Array, "n n"]:

@@ -1,6 +1,5 @@
 """The evidence of Gaussian process regression in eigenform: once factorised, every scale and noise costs O(n)."""
 
-import math
 from typing import Any
 
 import equinox as eqx
@@ -9,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jensen.core import Compiled, Scalar, require
+from jensen.gp._linalg import LOG_2PI
 
-LOG_2PI = math.log(2 * math.pi)
 RANGE = 18.0  # of log(ratio * mean eigenvalue), either side of 0: beyond it one of the two parts is below rounding
 POINTS = 145
 GOLDEN = (5**0.5 - 1) / 2

@@ -1,7 +1,6 @@
 """Regression with Gaussian noise, where sites have a closed form: exact, and the collapsed bound of inducing points."""
 
 import abc
-import math
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -11,11 +10,9 @@ from jaxtyping import Array, Bool, Float, Int
 from jensen.core import Compiled, Scalar, as_scalar
 from jensen.gp._collapsed import Rows, collapsed_bound, inverse_factor, products, whitener
 from jensen.gp._conditioned import ConditionedCollapsed, ConditionedExact
-from jensen.gp._linalg import log_normal, solve_lower, solve_upper
+from jensen.gp._linalg import LOG_2PI, log_normal, solve_lower, solve_upper
 from jensen.gp.kernels.stationary import as_rows
 from jensen.gp.priors.inducing import Features, Points
-
-LOG_2PI = math.log(2 * math.pi)
 
 
 class GaussianRegression(eqx.Module):

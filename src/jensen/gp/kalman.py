@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jensen.core import Compiled, InputError, Scalar, Sites, as_scalar
-from jensen.gp.exact import LOG_2PI, GaussianRegression
+from jensen.gp._linalg import LOG_2PI
+from jensen.gp.exact import GaussianRegression
 from jensen.gp.priors.state_space import StateSpace
 from jensen.gp.state_space.filtering import Chain, Smoothed
 

@@ -10,10 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jensen.core import InputError, Scalar, require, scalar_field
-from jensen.gp._linalg import cholesky, solve_lower
+from jensen.gp._linalg import LOG_2PI, cholesky, solve_lower
 from jensen.gp.kernels.stationary import as_rows
-
-_LOG_2PI = float(np.log(2 * np.pi))
 
 
 class Curves(eqx.Module):
@@ -187,7 +185,7 @@ def predict_curve(
         half = solve_lower(tril, joint * observed[:, None])
         white = solve_lower(tril, (values - mean) * observed)
         log_det = jnp.sum(jnp.log(jnp.diagonal(tril)))
-        fit = -0.5 * jnp.sum(white**2) - log_det - 0.5 * jnp.sum(observed) * _LOG_2PI
+        fit = -0.5 * jnp.sum(white**2) - log_det - 0.5 * jnp.sum(observed) * LOG_2PI
         return fit, mean + half.T @ white, joint - half.T @ half
 
     fits, means, covs = jax.vmap(one)(clustering.processes.mean, clustering.processes.cov)
@@ -235,7 +233,7 @@ def _expected(parts: _Parts, curves: Curves, q: MeanProcesses) -> Float[Array, "
     away = curves.values[:, None] - q.mean
     square = jnp.einsum("ika,ika->ik", away, jnp.einsum("iab,ikb->ika", parts.precisions, away))
     loose = jnp.einsum("iab,kab->ik", parts.precisions, q.cov)
-    constant = parts.log_dets + jnp.sum(curves.observed, axis=1) * _LOG_2PI
+    constant = parts.log_dets + jnp.sum(curves.observed, axis=1) * LOG_2PI
     return -0.5 * (square + loose + constant[:, None])
 
 

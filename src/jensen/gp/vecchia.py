@@ -1,6 +1,5 @@
 """Regression with Gaussian noise where each row leans on its nearest earlier ones: Vecchia's approximation."""
 
-import math
 from typing import Any
 
 import equinox as eqx
@@ -9,12 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jensen.core import Compiled, InputError, Scalar, as_scalar, in_batches
+from jensen.gp._linalg import LOG_2PI
 from jensen.gp.exact import GaussianRegression
 from jensen.gp.kernels.stationary import as_rows
 from jensen.gp.priors._neighbours import Neighbours, nearest_neighbours
 from jensen.gp.priors._sparse_factor import BATCH, SparseFactor, closest_factor
-
-LOG_2PI = math.log(2 * math.pi)
 
 
 class VecchiaRegression(GaussianRegression):

@@ -181,10 +181,10 @@ def from_numpyro(model: Any, *args: Any, **kwargs: Any) -> Target:
     The model is traced once, abstractly: nothing is computed or compiled. Plates, constrained supports (also supports
     that depend on other sites), `factor`, improper priors and deterministic sites are honoured; a plate with
     `subsample_size` sees all of its rows (one that holds observed sites only makes a target of rows, which
-    `Minibatched` takes). Discrete latent sites of whole numbers (one-hot vectors
-    too: `OneHotCategorical`, `Multinomial(1, p)`) are coordinates of z that hold them; methods for R^d
-    take such a target once `Enumerated` has summed them out. Array arguments are data leaves: a second target with
-    arrays of the same shapes runs the same compiled programs, provided that `model` is the same function object.
+    `Minibatched` takes). Discrete latent sites of whole numbers, and of one-hot vectors (`OneHotCategorical`,
+    `Multinomial(1, p)`), are coordinates of z that hold them; methods for R^d take such a target once `Enumerated` has
+    summed them out. Array arguments are data leaves: a second target with arrays of the same shapes runs the same
+    compiled programs, provided that `model` is the same function object.
 
     Raises `InputError` if the model is not callable, fails to trace, has no latent site, has a discrete latent that is
     neither a whole number nor a one-hot vector or a `param` site (named), or if data are empty, NaN or infinite.

@@ -36,7 +36,7 @@ class Relaxed(Target):
                     f"Site {name!r} is a {kind}, an index, which has nothing between its whole numbers: write it as "
                     "jensen.targets.OneHotCategorical and the rest of the model in terms of the vector (x @ w for w[x])"
                 )
-            if kind not in ("BernoulliProbs", "BernoulliLogits", ""):
+            if kind not in ("BernoulliProbs", "BernoulliLogits"):
                 raise InputError(
                     f"Site {name!r} is a {kind}, neither a coin nor a one-hot vector, so that it has no relaxation: "
                     "give it another estimator (gradient_estimators.sites)"
@@ -68,17 +68,17 @@ class Relaxed(Target):
 
 
 def _kinds(target: NumPyroTarget) -> dict[str, str]:
-    """Of each discrete unknown the name of its site's distribution; empty of one-hot vectors. Nothing is computed."""
+    """Of each discrete unknown that is no one-hot vector the name of its site's distribution. Nothing is computed."""
     found: dict[str, str] = {}
+    wanted = [v.name for v in target.space.variables if v.support.discrete and v.support.kind != "one_hot"]
 
     def abstract(z: Array) -> None:
         trace = target.model.trace_at(target.space.split(z))
-        for name in target.space.discrete_names:
+        for name in wanted:
             fn = trace[name]["fn"]
             while type(fn).__name__ in ("Independent", "ExpandedDistribution"):
                 fn = fn.base_dist
             found[name] = type(fn).__name__
 
     jax.eval_shape(abstract, jax.ShapeDtypeStruct((target.space.dimension,), jnp.result_type(float)))
-    one_hot = {v.name for v in target.space.variables if v.support.kind == "one_hot"}
-    return {name: "" if name in one_hot else kind for name, kind in found.items()}
+    return found
