@@ -1,6 +1,5 @@
 """Real observations: Gaussian, with a noise that is constant or a latent function itself, and Student-t."""
 
-import math
 from typing import Any
 
 import jax
@@ -10,9 +9,8 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
 from jensen.core import PRNGKey, Scalar, scalar_field
+from jensen.gp._linalg import LOG_2PI
 from jensen.gp.likelihoods._base import Likelihood, refuse
-
-LOG_2PI = math.log(2 * math.pi)
 
 
 def finite(y: np.ndarray, likelihood: str) -> np.ndarray:
