@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from jensen.gp._linalg import log_normal
+from jensen.gp._linalg import WHOLE, inverse_from, log_normal
 
 
 def through_the_factor(y, k):
@@ -50,3 +50,14 @@ def test_a_matrix_that_is_not_positive_definite_has_no_density_and_no_gradient()
     value, gradient = jax.value_and_grad(log_normal, argnums=1)(jnp.ones(2), jnp.array([[1.0, 2.0], [2.0, 1.0]]))
     assert np.isnan(value)
     assert np.all(np.isnan(gradient))
+
+
+@pytest.mark.parametrize("n", [1, WHOLE, WHOLE + 1, 2 * WHOLE + 3])
+def test_the_inverse_by_halves(n):
+    x = np.random.default_rng(n).uniform(size=(n, 3))
+    k = jnp.asarray(np.exp(-0.5 * np.sum((x[:, None] - x) ** 2, -1)) + 0.1 * np.eye(n))
+    tril = jnp.linalg.cholesky(k)
+    upper, inverse = jax.jit(inverse_from)(tril)
+    np.testing.assert_allclose(upper, np.linalg.inv(tril).T, atol=1e-11)
+    np.testing.assert_allclose(inverse, np.linalg.inv(k), atol=1e-11)
+    np.testing.assert_array_equal(upper, np.triu(upper))

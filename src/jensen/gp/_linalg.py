@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from jensen.core import InputError
 
 LOG_2PI = math.log(2 * math.pi)
+WHOLE = 400  # rows up to which a triangular factor is inverted by one solve: halves save time, and take XLA some
 
 
 def jitter(k: Float[Array, "*b n n"]) -> Float[Array, "*b"]:
@@ -46,8 +47,13 @@ def log_normal(y: Float[Array, " n"], k: Float[Array, "n n"]) -> Float[Array, ""
     Its derivative is written out, with a = k^-1 y: -a^T dy + (a^T dk a - tr(k^-1 dk)) / 2, for half the time of one
     through the Cholesky factor. It can be differentiated forwards, backwards and again.
     """
-    tril = jnp.linalg.cholesky(k)
+    tril = _factor(k)
     return _log_normal(tril, solve_lower(tril, y))
+
+
+def _factor(k: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """Its Cholesky factor: k^T is k, and lies in memory as LAPACK reads it; averaging the two would cost as much."""
+    return jax.lax.linalg.cholesky(k.T, symmetrize_input=False)
 
 
 def _log_normal(tril: Float[Array, "n n"], white: Float[Array, " n"]) -> Float[Array, ""]:
@@ -57,7 +63,7 @@ def _log_normal(tril: Float[Array, "n n"], white: Float[Array, " n"]) -> Float[A
 @log_normal.defjvp
 def _(primals: Any, tangents: Any) -> Any:
     (y, k), (dy, dk) = primals, tangents
-    tril = jnp.linalg.cholesky(k)
+    tril = _factor(k)
     white = solve_lower(tril, y)
     inverse = _inverse(k, jax.lax.stop_gradient(tril))
     a = inverse @ y
@@ -67,13 +73,42 @@ def _(primals: Any, tangents: Any) -> Any:
 @jax.custom_jvp
 def _inverse(k: Float[Array, "n n"], tril: Float[Array, "n n"]) -> Float[Array, "n n"]:
     """k^-1 from the factor of k; a derivative takes two products, where one through the solves takes many."""
-    return solve_upper(tril, solve_lower(tril, jnp.eye(k.shape[0], dtype=k.dtype)))
+    return inverse_from(tril)[1]
 
 
 @_inverse.defjvp
 def _(primals: Any, tangents: Any) -> Any:
     inverse = _inverse(*primals)
     return inverse, -inverse @ tangents[0] @ inverse
+
+
+def inverse_from(tril: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:
+    """(U, U U^T) with U = L^-T: the inverse of L L^T by halves, 2 n^3 / 3 multiplications where two solves take 2 n^3.
+
+    With L = [A 0; C B], U = [A^-T, -A^-T C^T B^-T; 0, B^-T]. Every product is of the kind a b or a b^T, which XLA's CPU
+    code does at more than twice the speed of a^T b.
+    """
+    n = len(tril)
+    if n <= WHOLE:
+        upper = solve_upper(tril, jnp.eye(n, dtype=tril.dtype))
+        return upper, upper @ upper.T
+    half = n // 2
+    upper_a, inverse_a = inverse_from(tril[:half, :half])
+    upper_b, inverse_b = inverse_from(tril[half:, half:])
+    corner = -(upper_a @ tril[half:, :half].T) @ upper_b
+    off = corner @ upper_b.T
+    upper = jnp.block([[upper_a, corner], [jnp.zeros((n - half, half), tril.dtype), upper_b]])
+    return upper, jnp.block([[inverse_a + _squared(corner), off], [off.T, inverse_b]])
+
+
+def _squared(c: Float[Array, "n m"]) -> Float[Array, "n n"]:
+    """c c^T, its lower corner by symmetry."""
+    half = len(c) // 2
+    if len(c) <= WHOLE:
+        return c @ c.T
+    a, b = c[:half], c[half:]
+    off = a @ b.T
+    return jnp.block([[_squared(a), off], [off.T, _squared(b)]])
 
 
 def explain(kernel: Any, x: Any) -> InputError:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jensen.core import Compiled, Scalar, as_scalar
 from jensen.gp._collapsed import Rows, collapsed_bound, inverse_factor, products, whitener
 from jensen.gp._conditioned import ConditionedCollapsed, ConditionedExact
-from jensen.gp._linalg import LOG_2PI, log_normal, solve_lower, solve_upper
+from jensen.gp._linalg import LOG_2PI, inverse_from, log_normal, solve_lower, solve_upper
 from jensen.gp.kernels.stationary import as_rows
 from jensen.gp.priors.inducing import Features, Points
 
@@ -96,8 +96,7 @@ class Exact(GaussianRegression):
     def leave_one_out(self) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """Mean and variance of each y_i given all others: y_i - a_i / c_i and 1 / c_i, a = C^-1 y, c = diag C^-1."""
         tril = self._factor()
-        inverse = solve_lower(tril, jnp.eye(self.y.shape[0], dtype=tril.dtype))
-        precision = jnp.sum(inverse**2, 0)
+        precision = jnp.sum(inverse_from(tril)[0] ** 2, 1)
         weights = solve_upper(tril, solve_lower(tril, jnp.where(self.present, self.y, 0.0)))
         return self.y - weights / precision, 1 / precision
 
