@@ -74,6 +74,14 @@ def test_a_descent_of_another_function_keeps_its_pairs_and_needs_fewer_steps_for
     needed, fresh = (int(np.sum(np.array(v) >= small)) for v in (with_pairs, without))
     assert 2 * needed < fresh
 
+    def steeper(z):
+        return 30 * other(z)
+
+    scaled, unscaled = (
+        descend(steeper, None, 60, descent=begin_again(first, times))[1] for times in (30 * 0.32 / 0.3, 1.0)
+    )
+    assert np.sum(np.array(scaled) >= 30 * small) < np.sum(np.array(unscaled) >= 30 * small)
+
 
 def test_descent_survives_walls_of_nan():
     descent, _ = descend(

@@ -47,13 +47,20 @@ def start_descent(z: Float[Array, " d"], memory: int) -> Descent:
     return Descent(z, highest, zero, zero, none, empty, empty, jnp.zeros(memory, dtype), jnp.ones(d, dtype))
 
 
-def begin_again(descent: Descent) -> Descent:
-    """A descent of a slightly different function from here: the first trial is z itself, and the pairs are kept."""
+def begin_again(descent: Descent, times: Float[Array, ""] | float = 1.0) -> Descent:
+    """A descent of another function from here, about `times` as curved: the first trial is z itself, pairs are kept."""
     highest, zero = jnp.finfo(descent.z.dtype).max, jnp.zeros_like
     return eqx.tree_at(
-        lambda d: (d.value, d.direction, d.length),
+        lambda d: (d.value, d.direction, d.length, d.changes, d.weights, d.diagonal),
         descent,
-        (jnp.full_like(descent.value, highest), zero(descent.direction), zero(descent.length)),
+        (
+            jnp.full_like(descent.value, highest),
+            zero(descent.direction),
+            zero(descent.length),
+            descent.changes * times,
+            descent.weights / times,
+            descent.diagonal / times,
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""The climb to the mode of a sparse model's evidence, on some of the rows first."""
+"""The climb to the mode of an evidence, on some of the rows first."""
 
 from typing import Any, ClassVar
 
@@ -11,19 +11,36 @@ from jensen._numerics.lanes import over_lanes
 from jensen._numerics.lbfgs import begin_again
 from jensen.algorithms import Mode
 from jensen.algorithms.mode import ModeState
-from jensen.core import Algorithm, Clock, PointPosterior, Posterior, PRNGKey, Space, Step, StopCode, Target
+from jensen.core import (
+    Algorithm,
+    Clock,
+    PointPosterior,
+    Posterior,
+    PRNGKey,
+    Scalar,
+    Space,
+    Step,
+    StopCode,
+    Target,
+    as_scalar,
+)
 from jensen.gp.evidence_target import EvidenceTarget
 
 
 class GrowingEvidence(Target):
-    """The evidence of a `Collapsed` model that can also be estimated from its first `few` blocks of rows."""
+    """The evidence of all rows, that can also be estimated from some of them.
+
+    `whole`: the target. `few`: the same of some rows. `times`: how much more curved the evidence of all is (1 where few
+    rows count for all themselves). Where the two have the same shapes they share one program.
+    """
 
     space: Space
     whole: EvidenceTarget
-    few: Int[Array, ""]
+    few: EvidenceTarget
+    times: Scalar
 
-    def __init__(self, whole: EvidenceTarget, few: int):
-        self.space, self.whole, self.few = whole.space, whole, jnp.asarray(few, jnp.int32)
+    def __init__(self, whole: EvidenceTarget, few: EvidenceTarget, times: Any = 1.0):
+        self.space, self.whole, self.few, self.times = whole.space, whole, few, as_scalar(times)
 
     @property
     def optimisation(self) -> int | None:
@@ -33,10 +50,38 @@ class GrowingEvidence(Target):
     def log_density(self, z: Float[Array, " d"]) -> Float[Array, ""]:
         return self.whole.log_density(z)
 
-    def seen(self, few: Bool[Array, ""]) -> EvidenceTarget:
-        """The target from few blocks, or from as many as the model has."""
-        blocks = jnp.where(few, self.few, self.whole.args[0].blocks)
-        return eqx.tree_at(lambda t: t.args[0].blocks, self.whole, blocks)
+    def seen(self, few: Bool[Array, ""]) -> "Seen":
+        """The target from few rows, or from all."""
+        return Seen(self.space, self, few)
+
+
+class Seen(Target):
+    """A `GrowingEvidence` as it is seen now. Its log density has a gradient, and no second derivatives."""
+
+    space: Space
+    growing: GrowingEvidence
+    few: Bool[Array, ""]
+
+    def log_density(self, z: Float[Array, " d"]) -> Float[Array, ""]:
+        few, whole = self.growing.few, self.growing.whole
+        if eqx.tree_equal(*(jax.tree.map(jnp.shape, eqx.filter(t, eqx.is_array)) for t in (few, whole))):
+            seen = jax.tree.map(lambda a, b: jnp.where(self.few, a, b) if eqx.is_array(a) else a, few, whole)
+            return seen.log_density(z)
+        return _either(z, self)
+
+
+@eqx.filter_custom_jvp
+def _either(z: Float[Array, " d"], seen: Seen) -> Float[Array, ""]:
+    """The log density from few rows or from all: the gradient is made in the branch that is taken, and not in both."""
+    return jax.lax.cond(seen.few, seen.growing.few.log_density, seen.growing.whole.log_density, z)
+
+
+@_either.def_jvp
+def _(primals: Any, tangents: Any) -> Any:
+    (z, seen), (dz, _) = primals, tangents
+    both = seen.growing.few.log_density, seen.growing.whole.log_density
+    value, gradient = jax.lax.cond(seen.few, *map(jax.value_and_grad, both), z)
+    return value, gradient @ dz
 
 
 class GrowingState(eqx.Module):
@@ -49,8 +94,9 @@ class GrowingState(eqx.Module):
 class GrowingMode(Algorithm):
     """The climb `mode` for `before` steps on some of the rows, fewer where it converges on them, then on all.
 
-    The pairs of L-BFGS are kept: the curvature of an estimate is nearly that of the whole, and a descent that begins
-    without any spends a dozen steps on finding it again. The history holds the objective of the rows in use.
+    The pairs of L-BFGS are kept: the curvature of an estimate, times as much, is nearly that of the whole, and a
+    descent that begins without any spends a dozen steps on finding it again. The history holds the objective of the
+    rows in use.
     """
 
     needs: ClassVar[Any] = GrowingEvidence
@@ -70,7 +116,7 @@ class GrowingMode(Algorithm):
         few = state.left > 0
         mode, step = self.mode.step(key, state.mode, target.seen(few), clock)
         left = jnp.where(step.stop == StopCode.CONTINUE, jnp.maximum(state.left - 1, 0), 0)
-        again = ModeState(over_lanes(begin_again)(mode.descents), jnp.zeros_like(mode.ended))
+        again = ModeState(over_lanes(lambda d: begin_again(d, target.times))(mode.descents), jnp.zeros_like(mode.ended))
         mode = jax.tree.map(lambda new, old: jnp.where(few & (left == 0), new, old), again, mode)
         go_on = jnp.asarray(StopCode.CONTINUE, step.stop.dtype)
         step = eqx.tree_at(lambda s: s.stop, step, jnp.where(few, go_on, step.stop))

@@ -128,16 +128,15 @@ class GPEstimator(BaseEstimator):
         *args: Any,
         x: np.ndarray,
         some: Any = None,
-        blocks: int | None = None,
+        times: float = 1.0,
         begin: Any = None,
         stream: Any = None,
     ) -> Any:
         """The coordinates of the hyperparameters, (draws, p): their mode, or draws of their posterior.
 
-        The prior is centred at `tree`. `some`: the `args` of some of the rows, on which the climb to the mode begins;
-        `blocks`: so many of its blocks of rows, where the one argument is a `Collapsed` model;
-        `begin`: coordinates where it begins instead; `stream`: the model and the size of the batches by which it is
-        trained instead of by all rows.
+        The prior is centred at `tree`. `some`: the one of `args`, of some of the rows, on which the climb to the mode
+        begins; `times`: how much more curved the evidence of all is; `begin`: coordinates where it begins instead;
+        `stream`: the model and the size of the batches by which it is trained instead of by all rows.
         """
         settings: Any = self
         scale = jnp.inf if settings.prior_scale is None else settings.prior_scale
@@ -154,7 +153,7 @@ class GPEstimator(BaseEstimator):
             draws = jnp.asarray(fit.posterior.sample(jax.random.key(1), settings.num_draws)["theta"])
             self.certificate_ = fit.certificate
         elif climbs:
-            z, height = self._mode(key, target, begin, some, blocks, stream)
+            z, height = self._mode(key, target, begin, some, times, stream)
             draws = z[None]
             self.log_evidence_ = (
                 None if height is None else height - float(_log_prior(target.hyperparameters, z, target.prior_scale))
@@ -171,25 +170,20 @@ class GPEstimator(BaseEstimator):
         return draws
 
     def _mode(
-        self, key: PRNGKey, target: EvidenceTarget, begin: Any, some: Any, blocks: int | None, stream: Any
+        self, key: PRNGKey, target: EvidenceTarget, begin: Any, some: Any, times: float, stream: Any
     ) -> tuple[Any, float | None]:
         """The coordinates where training ends, and the log density there if it is known: see `_train`."""
         settings: Any = self
-        starts, left = settings.num_starts, settings.steps
-        evidence, tree, scale = target.log_evidence, target.hyperparameters.tree, target.prior_scale
-        if blocks is not None and starts == 1 and stream is None:
-            steps = left or STEPS
-            level = 0 if steps <= BRIEF else MIDDLE
-            whole = EvidenceTarget(evidence, tree, *target.args, prior_scale=scale, optimisation=level)
-            before = min(STEPS_BEFORE, steps - 1)  # the last step sees all rows, and says the evidence
-            return self._climbed(key, GrowingEvidence(whole, blocks), begin, 1, steps, before)
-        steps = STEPS
-        if blocks is not None:
-            some = tuple(eqx.tree_at(lambda m: m.blocks, a, jnp.asarray(blocks, jnp.int32)) for a in target.args)
+        starts, left, steps = settings.num_starts, settings.steps, STEPS
         if some is not None:
-            few = EvidenceTarget(evidence, tree, *some, prior_scale=scale, optimisation=0)
+            few = eqx.tree_at(lambda t: t.args, target, (some,))
+            if starts == 1 and stream is None:
+                steps = left or STEPS
+                before = min(STEPS_BEFORE, steps - 1)  # the last step sees all rows, and says the evidence
+                growing = GrowingEvidence(target.at_level(0 if steps <= BRIEF else MIDDLE), few, times)
+                return self._climbed(key, growing, begin, 1, steps, before)
             steps = min(STEPS_BEFORE, left or STEPS_BEFORE)
-            begin, _ = self._climbed(key, few, begin, starts, steps)
+            begin, _ = self._climbed(key, few.at_level(0), begin, starts, steps)
             starts, left, steps = 1, left and left - steps, STEPS - STEPS_BEFORE
             if left == 0:
                 return begin, None

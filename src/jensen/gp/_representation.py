@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 
 from jensen.gp._collapsed import num_blocks
 from jensen.gp._estimator import pad, pad_times, padded, stretch
-from jensen.gp.exact import Collapsed, Exact, GaussianRegression
+from jensen.gp.exact import Collapsed, Exact, GaussianRegression, merged
 from jensen.gp.kalman import Kalman
 from jensen.gp.vecchia import VecchiaRegression
 
@@ -15,32 +17,45 @@ PROBED = 500  # rows on which exact training begins, and of the exact fit that s
 STRETCH = 5000  # training in time begins on so many consecutive times
 
 
-def represented(kind: str, tree: Any, x: np.ndarray, y: np.ndarray, features: Any) -> GaussianRegression:
-    """The representation `kind` of these rows, padded to a common size (but for `vecchia`, with its pattern)."""
+def represented(
+    kind: str, tree: Any, x: np.ndarray, y: np.ndarray, features: Any, rounding: float = 0.0
+) -> GaussianRegression:
+    """The representation `kind` of these rows, padded to a common size (but for `vecchia`, with its pattern).
+
+    `rounding`: variance of the rounding of y, of an exact one.
+    """
+    if kind == "exact":
+        x, y, repeats, scatter = merged(x, y)
+        size = padded(len(x))
+        rows = pad(x, size), pad(y, size), np.arange(size) < len(x), np.append(repeats, np.ones(size - len(x)))
+        return Exact(tree["kernel"], tree["noise"], *rows, scatter, rounding)
     size = padded(len(x))
     targets, present = pad(y, size), np.arange(size) < len(x)
     if kind == "vecchia":
         return VecchiaRegression(tree["kernel"], tree["noise"], x, y, features)
     if kind == "state_space":
         return Kalman(tree["kernel"], tree["noise"], pad_times(x, size), targets, present)
-    if kind == "inducing":
-        return Collapsed(tree["kernel"], tree["noise"], pad(x, size), targets, features, present, num_blocks(size))
-    return Exact(tree["kernel"], tree["noise"], pad(x, size), targets, present)
+    return Collapsed(tree["kernel"], tree["noise"], pad(x, size), targets, features, present, num_blocks(size))
 
 
-def some_rows(kind: str, x: np.ndarray, seed: int) -> Any:
-    """Rows on which most of the way to the mode costs little, or None where all are not many more."""
-    if kind == "state_space" and len(x) > 4 * STRETCH:
-        return stretch(x, STRETCH)
-    few = PROBED if kind == "exact" else len(x)
-    return np.random.default_rng(seed).choice(len(x), few, replace=False) if few < len(x) / 2 else None
+def some_rows(model: GaussianRegression, tree: Any, x: np.ndarray, y: np.ndarray, seed: int) -> tuple[Any, float]:
+    """(the same of rows on which most of the way to the mode costs little, how many times as many all are).
 
-
-def some_blocks(model: GaussianRegression) -> int | None:
-    """The same in blocks of rows, with inducing points: there few rows can count for all of them."""
-    if not isinstance(model, Collapsed):
-        return None
-    few = max(FEW, SHARE * len(getattr(model.features, "z", ())))
-    blocks = num_blocks(len(model.y))
-    some = -(-few * blocks // len(model.y))
-    return some if some <= blocks / 2 else None
+    None where all are not many more. With inducing points few rows count for all themselves: by blocks of rows, so that
+    one compiled program serves both.
+    """
+    if isinstance(model, Collapsed):
+        few = max(FEW, SHARE * len(getattr(model.features, "z", ())))
+        blocks = num_blocks(len(model.y))
+        some = -(-few * blocks // len(model.y))
+        return (
+            eqx.tree_at(lambda m: m.blocks, model, jnp.asarray(some, jnp.int32)) if some <= blocks / 2 else None
+        ), 1.0
+    if isinstance(model, Kalman) and len(x) > 4 * STRETCH:
+        kind, rows = "state_space", stretch(x, STRETCH)
+    elif isinstance(model, Exact) and np.sum(model.present) / 2 > PROBED:
+        kind, rows = "exact", np.random.default_rng(seed).choice(len(x), PROBED, replace=False)
+    else:
+        return None, 1.0
+    rounding = float(getattr(model, "rounding", 0.0))
+    return represented(kind, tree, x[rows], y[rows], None, rounding), len(x) / len(rows)

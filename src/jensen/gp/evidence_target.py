@@ -43,6 +43,11 @@ class EvidenceTarget(Target):
         self.log_evidence, self.args, self.prior_scale = log_evidence, args, as_scalar(prior_scale)
         self.optimisation = optimisation
 
+    def at_level(self, optimisation: int | None) -> "EvidenceTarget":
+        """The same for programs compiled at another level."""
+        tree, scale = self.hyperparameters.tree, self.prior_scale
+        return EvidenceTarget(self.log_evidence, tree, *self.args, prior_scale=scale, optimisation=optimisation)
+
     def log_prior(self, z: Float[Array, " d"]) -> Float[Array, ""]:
         """log N(theta; theta_0, prior_scale^2) but for its constant."""
         return log_normal_prior(self.hyperparameters, z, self.prior_scale)

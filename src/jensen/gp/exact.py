@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jensen.core import Compiled, Scalar, as_scalar
@@ -49,6 +50,11 @@ class Exact(GaussianRegression):
 
     `kernel`: of tinygp or jensen.gp.kernels. `noise`: variance. `x`: (n, d) or (n,). `y`: (n,). `present`: rows that
     count (the others pad arrays to a common shape, so that data of other sizes run the same compiled program).
+
+    m rows at one input count by their mean alone: they may be given as one row with y their mean and `repeats` m (n,),
+    of variance noise / m, and `scatter` the sum of (y - mean)^2 over all such groups, for the evidence. The posterior
+    is the same, n that of distinct inputs (`merged`). `rounding`: a variance that is added to the noise and not
+    trained, that of the rounding of y (`rounding_variance`).
     """
 
     kernel: Any
@@ -56,19 +62,38 @@ class Exact(GaussianRegression):
     x: Float[Array, "n d"]
     y: Float[Array, " n"]
     present: Bool[Array, " n"]
+    repeats: Float[Array, " n"]
+    scatter: Scalar
+    rounding: Scalar
 
-    def __init__(self, kernel: Any, noise: Any, x: Any, y: Any, present: Any = None):
+    def __init__(
+        self,
+        kernel: Any,
+        noise: Any,
+        x: Any,
+        y: Any,
+        present: Any = None,
+        repeats: Any = None,
+        scatter: Any = 0.0,
+        rounding: Any = 0.0,
+    ):
         self.kernel, self.noise = kernel, as_scalar(noise)
         self.x, self.y = as_rows(x), jnp.asarray(y)
         self.present = jnp.ones(self.y.shape, bool) if present is None else jnp.asarray(present)
+        self.repeats = jnp.ones_like(self.y) if repeats is None else jnp.asarray(repeats, self.y.dtype)
+        self.scatter, self.rounding = as_scalar(scatter), as_scalar(rounding)
 
     def at(self, parts: dict[str, Any]) -> "Exact":
         return eqx.tree_at(lambda m: (m.kernel, m.noise), self, (parts["kernel"], parts["noise"]))
 
+    @property
+    def _noise(self) -> Scalar:
+        return self.noise + self.rounding
+
     def _covariance(self) -> Float[Array, "n n"]:
         both = self.present[:, None] & self.present
         k = jnp.where(both, self.kernel(self.x, self.x), 0.0)
-        return k + jnp.diag(jnp.where(self.present, self.noise, 1.0))
+        return k + jnp.diag(jnp.where(self.present, self._noise / self.repeats, 1.0))
 
     def _factor(self) -> Float[Array, "n n"]:
         return jnp.linalg.cholesky(self._covariance())
@@ -76,7 +101,9 @@ class Exact(GaussianRegression):
     @Compiled
     def log_evidence(self) -> Float[Array, ""]:
         absent = 0.5 * jnp.sum(~self.present) * LOG_2PI  # each has density N(0; 0, 1)
-        return log_normal(jnp.where(self.present, self.y, 0.0), self._covariance()) + absent
+        more = jnp.sum(jnp.where(self.present, self.repeats - 1, 0.0))
+        within = more * (LOG_2PI + jnp.log(self._noise)) + self.scatter / self._noise + jnp.sum(jnp.log(self.repeats))
+        return log_normal(jnp.where(self.present, self.y, 0.0), self._covariance()) + absent - 0.5 * within
 
     @Compiled
     def conditioned(self) -> ConditionedExact:
@@ -94,11 +121,35 @@ class Exact(GaussianRegression):
 
     @Compiled
     def leave_one_out(self) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-        """Mean and variance of each y_i given all others: y_i - a_i / c_i and 1 / c_i, a = C^-1 y, c = diag C^-1."""
+        """Mean and variance of each y_i given all others: y_i - a_i / c_i and 1 / c_i, a = C^-1 y, c = diag C^-1.
+
+        Of rows that stand for several, those of their mean.
+        """
         tril = self._factor()
         precision = jnp.sum(inverse_from(tril)[0] ** 2, 1)
         weights = solve_upper(tril, solve_lower(tril, jnp.where(self.present, self.y, 0.0)))
         return self.y - weights / precision, 1 / precision
+
+
+def merged(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """(x, y, repeats, scatter) of the distinct rows of x (n, d) and the means of y (n,) there: see `Exact`."""
+    places, index, counts = np.unique(x, axis=0, return_inverse=True, return_counts=True)
+    if len(places) == len(x):
+        return x, y, np.ones(len(x)), 0.0
+    index = index.reshape(-1)
+    means = np.bincount(index, y) / counts
+    return places, means, counts.astype(float), float(np.sum((y - means[index]) ** 2))
+
+
+def rounding_variance(x: np.ndarray, y: np.ndarray) -> float:
+    """gap^2 / 12, gap the least distance of two targets, where an input comes twice with the same target; else 0.
+
+    Targets are recorded to so many digits. Two equal ones at one input would have any density as the noise goes to
+    zero, and say no more than that they are within the same gap; where no target comes twice at an input, nothing
+    depends on it.
+    """
+    values, pairs = np.unique(y), np.unique(np.column_stack([x, y]), axis=0)
+    return float(np.min(np.diff(values))) ** 2 / 12 if len(pairs) < len(x) and len(values) > 1 else 0.0
 
 
 class Collapsed(GaussianRegression):

@@ -23,9 +23,9 @@ from jensen.gp._estimator import (
 )
 from jensen.gp._minibatch import TrainedModel
 from jensen.gp._prediction import at_once, conditioned, joint, mixed, normal
-from jensen.gp._representation import FEW, PROBED, represented, some_blocks, some_rows
+from jensen.gp._representation import FEW, PROBED, represented, some_rows
 from jensen.gp.evidence_target import EvidenceTarget
-from jensen.gp.exact import GaussianRegression
+from jensen.gp.exact import GaussianRegression, rounding_variance
 from jensen.gp.hyperparameters import Hyperparameters
 from jensen.gp.kernels.text import kernel as as_kernel
 from jensen.gp.latent import LatentModel
@@ -55,12 +55,18 @@ class GPRegressor(RegressorMixin, GPEstimator):
     above 1,000. Else the collapsed bound of `num_inducing` inducing points (`gp.Collapsed`), whose places are trained
     too, O(n M^2); but nearest neighbours (`gp.VecchiaRegression`), O(n), for a Matern kernel of two or three inputs
     whose waves are too short for the points, as an exact fit to 500 rows shows. Long training begins on some of the
-    rows. `representation_` says which and why. Everything is computed in double precision, whatever the flags.
+    rows. Rows with one input share one latent value. `representation_` says which and why. Everything is computed in
+    double precision, whatever the flags.
 
     Hyperparameters: a log-normal prior of scale `prior_scale` about their starting values (lengthscales at the inputs'
     standard deviation times sqrt(d), the kernel's variance at 1, noise at a tenth, both relative to the variance of y),
     and their mode by L-BFGS from `num_starts` places; or, with `hyperparameters=jensen.fit`, their posterior,
     certificate included, over which predictions are averaged (inducing points then stay where k-means puts them).
+
+    Targets that come twice at one input would have an evidence without bound as the noise goes to zero, though they are
+    only equal to their last digit: of an exact posterior with such rows, the noise is what is trained plus the variance
+    of rounding, a twelfth of the square of the least distance between two targets. Records that were entered twice are
+    better dropped.
 
     Args:
         kernel: text (`matern52`, `rbf + linear`, ...; see `gp.kernels.kernel`) or a kernel object.
@@ -136,7 +142,8 @@ class GPRegressor(RegressorMixin, GPEstimator):
         self._scale = spread if spread > 0 else 1.0  # constant targets: nothing to scale
         with jax.enable_x64(True):
             self.kernel_ = doubled(as_kernel(self.kernel, X))
-            kind, why = choose(self.representation, self.kernel_, X, largest=LARGEST)
+            places = np.unique(X, axis=0) if LARGEST < len(X) <= 10 * LARGEST else X  # perhaps few enough to be exact
+            kind, why = choose(self.representation, self.kernel_, places, largest=LARGEST)
             if kind == "state_space":  # the extent of a long series says nothing of its lengthscale
                 self.kernel_ = doubled(as_kernel(self.kernel, X[stretch(X, LINE)]))
             tree: dict[str, Any] = {"kernel": self.kernel_, "noise": jnp.asarray(float(self.noise))}
@@ -144,18 +151,17 @@ class GPRegressor(RegressorMixin, GPEstimator):
             kind, why, features, begin = self._represented(kind, why, tree, X, white)
             if kind == "inducing" and self.hyperparameters is None:
                 tree["features"] = features  # places have a mode, and no posterior worth the name
-            some = some_rows(kind, X, self._seed()) if self.optimise else None
-            few = None if some is None else (represented(kind, tree, X[some], white[some], features),)
             # blocks of rows are spread evenly over their order, which may have a period
             order = np.random.default_rng(self._seed()).permutation(len(X)) if kind == "inducing" else np.arange(len(X))
-            self._model = represented(kind, tree, X[order], white[order], features)
+            self._rounding = rounding_variance(X, white) if kind == "exact" else 0.0
+            self._model = represented(kind, tree, X[order], white[order], features, self._rounding)
             stream, why = self._streamed(kind, why, tree, X, white, features)
-            blocks = some_blocks(self._model) if self.optimise else None
-            draws = self._train(_evidence, tree, self._model, x=X, some=few, blocks=blocks, begin=begin, stream=stream)
+            few, times = some_rows(self._model, tree, X, white, self._seed())
+            draws = self._train(_evidence, tree, self._model, x=X, some=few, times=times, begin=begin, stream=stream)
             at = Hyperparameters(tree).at
             self._trees, middle = [at(d) for d in draws], at(jnp.asarray(np.median(draws, 0)))
             self._held: list[Any] = []
-            self.kernel_, self.noise_ = middle["kernel"], float(middle["noise"])
+            self.kernel_, self.noise_ = middle["kernel"], float(middle["noise"]) + self._rounding
         self.representation_ = f"{kind}: {why}"
         return self
 
@@ -241,7 +247,7 @@ class GPRegressor(RegressorMixin, GPEstimator):
             return mean, self._scale * np.sqrt(variance + (self._mean_noise() if noise else 0.0))
 
     def _mean_noise(self) -> float:
-        return float(np.mean([float(tree["noise"]) for tree in self._trees]))
+        return float(np.mean([float(tree["noise"]) for tree in self._trees])) + self._rounding
 
     def sample_y(self, X: Any, n_samples: int = 1, random_state: Any = 0, noise: bool = False) -> np.ndarray:
         """Joint draws of f (of new observations with `noise=True`) at X, shape (m, n_samples)."""
@@ -253,6 +259,6 @@ class GPRegressor(RegressorMixin, GPEstimator):
         with jax.enable_x64(True), one_thread(len(self._model.y)):
             for i in np.unique(which):
                 mean, cov = (np.asarray(a) for a in joint(self._given()[i], jnp.asarray(X)))
-                cov = cov + float(self._trees[i]["noise"]) * np.eye(len(X)) if noise else cov
+                cov = cov + (float(self._trees[i]["noise"]) + self._rounding) * np.eye(len(X)) if noise else cov
                 out[:, which == i] = normal(rng, mean, cov, int(np.sum(which == i)))
         return self._level + self._scale * out
