@@ -33,6 +33,21 @@ def test_step_is_the_retraction_in_the_original_coordinates(hessian):
     assert jnp.all(jnp.linalg.eigvalsh(new.cov) > 0)
 
 
+def test_a_steep_direction_does_not_drown_a_flat_one():
+    """Whitened curvatures a = 1e10 and 1, at an angle: variances 2 / (1 + (1 + r (a - 1))^2), which span 1e19.
+
+    What rounding leaves of the flat one is of order a eps = 1e-6; had the matrix been squared, a^2 eps = 1e4.
+    """
+    c, s = np.cos(0.3), np.sin(0.3)
+    axes = jnp.array([[c, -s], [s, c]])
+    standard = Gaussian(jnp.zeros(2), jnp.eye(2))
+    new = natural_step(standard, jnp.zeros(2), -(axes * jnp.array([1e10, 1.0])) @ axes.T, jnp.asarray(RATE))
+    np.testing.assert_allclose(axes[:, 1] @ new.cov @ axes[:, 1], 1.0, rtol=1e-4)
+    assert axes[:, 0] @ new.cov @ axes[:, 0] < 1e-10
+    assert jnp.all(jnp.diagonal(new.scale_tril) > 0)
+    np.testing.assert_array_equal(new.scale_tril, jnp.tril(new.scale_tril))
+
+
 def test_step_is_third_order_close_to_newton_at_the_optimum():
     precision = jnp.linalg.inv(Q.cov)
     for size in (1e-2, 1e-3):

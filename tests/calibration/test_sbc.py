@@ -8,10 +8,8 @@ import pytest
 from tests.contract.helpers import compilations
 
 import jensen as jn
-from jensen._run import drive
+from jensen._run import drive, run_inside, run_interleaved
 from jensen.calibration import sbc
-from jensen.calibration._fitting import run_inside
-from jensen.calibration._interleaved import run_interleaved
 from jensen.core import DensityPosterior, InputError, MissingCapability
 from jensen.families import DiagonalGaussian
 

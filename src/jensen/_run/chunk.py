@@ -99,8 +99,7 @@ def advance(
     def body(carry: Any) -> Any:
         arrays, taken, _, records = carry
         new, step = once(t0 + taken, arrays)
-        finite = all_finite(new)
-        code = jnp.where(finite, step.stop, jnp.asarray(StopCode.NON_FINITE, jnp.int32))
+        finite, code = judged(new, step)
         records = jax.tree.map(lambda r, v: r.at[taken].set(v), records, step)
         return new, taken + finite.astype(jnp.int32), code, records
 
@@ -124,6 +123,12 @@ def _realised(target: Any, batches: PRNGKey, t: Int[Array, ""]) -> Target:
     in_order = isinstance(target, NoisyInOrder)
     seen = target.realise_at(batches, t) if in_order else target.realise(at_step(batches, t))
     return rows_spread(seen, getattr(target, "batch_size", 0))
+
+
+def judged(new: Any, step: Step) -> tuple[Bool[Array, ""], Int[Array, ""]]:
+    """Whether a state is finite after a step, and the stop code of the two."""
+    finite = all_finite(new)
+    return finite, jnp.where(finite, step.stop, jnp.asarray(StopCode.NON_FINITE, jnp.int32))
 
 
 def all_finite(tree: Any) -> Bool[Array, ""]:

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from jensen.algorithms._gaussian import start_gaussian, stationarity
@@ -45,8 +46,8 @@ class NaturalGradientVI(NaturalGradient):
     q's standard deviations, at which the run stops as converged. A move of the mean longer than 3 root mean square
     standard deviations of q is cut to that length. The history holds -ELBO in nats and the stationarity as residual.
 
-    A step costs the derivatives and one symmetric eigendecomposition. Not where log p has no second derivatives (then
-    take `GradientDraws`), nor for d in the thousands.
+    A step costs the derivatives and one QR decomposition of a (2d, d) matrix. Not where log p has no second derivatives
+    (then take `GradientDraws`), nor for d in the thousands.
 
     Raises `InputError` for a rate outside (0, 1].
 
@@ -91,14 +92,17 @@ class NaturalGradientVI(NaturalGradient):
 def natural_step(q: Gaussian, gradient: Float[Array, " d"], hessian: Float[Array, "d d"], rate: Scalar) -> Gaussian:
     """One step of the rule, in the coordinates in which q = N(0, I).
 
-    There S^-1 + r G + r^2/2 G S G = (I + (I + r (A - I))^2) / 2 for A = -L^T E_q[hess log p] L, so that each eigenvalue
-    a of A gives one of the new precision.
+    There S^-1 + r G + r^2/2 G S G = (I + B^2) / 2 for B = I + r (A - I), A = -L^T E_q[hess log p] L. The new covariance
+    is R R^T with R = sqrt(2) U^-T lower triangular, for I + B^2 = U U^T with U upper triangular: the triangle of a QR
+    decomposition of (I, B), so that B is not squared and large eigenvalues do not drown small ones.
     """
     tril = q.scale_tril
-    a, vectors = jnp.linalg.eigh(-tril.T @ hessian @ tril)
-    variance = 2 / (1 + (1 + rate * (a - 1)) ** 2)
-    shift = rate * vectors @ (variance * (vectors.T @ (tril.T @ gradient)))
+    eye = jnp.eye(q.dimension, dtype=tril.dtype)
+    b = (1 - rate) * eye - rate * (tril.T @ hessian @ tril)
+    stacked = jnp.concatenate([eye, b])[:, ::-1]  # in reversed order of columns the triangle is a lower one
+    lower = jnp.linalg.qr(stacked, mode="r")[::-1, ::-1]
+    root = solve_triangular(lower * jnp.sign(jnp.diagonal(lower))[:, None], jnp.sqrt(2.0) * eye, lower=True)
+    shift = rate * root @ (root.T @ (tril.T @ gradient))
     longest = MAX_SHIFT * jnp.sqrt(q.dimension)
     shift = shift * jnp.minimum(1.0, longest / jnp.maximum(jnp.linalg.norm(shift), jnp.finfo(shift.dtype).tiny))
-    root = jnp.linalg.cholesky((vectors * variance) @ vectors.T)
     return Gaussian(q.mean + tril @ shift, tril @ root)

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jensen.calibration._fitting import run_inside
-from jensen.calibration._interleaved import run_interleaved
+from jensen._run import run_inside, run_interleaved
 from jensen.core import Algorithm, InputError, InTurns, PRNGKey, check_key, check_needs, in_batches, sample_many
 from jensen.metrics import symmetry, uniformity
 

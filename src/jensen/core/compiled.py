@@ -15,6 +15,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from jensen.core.haste import haste, trace_state_clean
 from jensen.core.parallel import gathered
+from jensen.core.remembered import Remembered
 from jensen.core.target import Noisy, Target
 
 P = ParamSpec("P")
@@ -45,9 +46,8 @@ class Form(Generic[P, R]):
         """Trace for such arguments and leave the compilation to a thread; False where that was done before."""
         if not trace_state_clean():
             return False
-        leaves, tree = jax.tree.flatten((args, kwargs))
-        marks = tuple((a.shape, a.dtype) if eqx.is_array(a) else a for a in leaves)
-        mark = hash((tree, marks, jnp.result_type(float)))
+        named = tuple(kwargs.items())
+        mark = hash((*map(_mark, args), *((name, _mark(value)) for name, value in named), jnp.result_type(float)))
         if mark in self._seen:
             return False
         self._seen.add(mark)
@@ -108,16 +108,16 @@ class Compiled(Generic[P, R]):
 
         `evaluations`: of each log density where it would be one; `heavy`: the level where that is too much for haste.
         """
-        parts = jax.tree.leaves(args, is_leaf=_is_target)
-        elements = sum(math.prod(a.shape) for a in parts if eqx.is_array(a))
-        levels = [_level(t, evaluations, heavy) for t in parts if _is_target(t)]
+        inner = [(0, (part,)) if _is_target(part) else _contents(part) for part in args]
+        elements = sum(count for count, _ in inner)
+        levels = [_level(target, evaluations, heavy) for _, targets in inner for target in targets]
         return self.at(max(levels, default=0)) if elements <= self.small and FULL not in levels else self.full
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The function's value, from a compiled program."""
         if not trace_state_clean():
             return self.fn(*args, **kwargs)
-        return self.form(args, kwargs)(*args, **kwargs)
+        return self.form(*args, *kwargs.values())(*args, **kwargs)
 
 
 def sized(build: Callable[P, R]) -> Callable[P, R]:
@@ -147,6 +147,21 @@ def _is_target(value: Any) -> bool:
     return isinstance(value, Target)
 
 
+@Remembered
+def _contents(tree: Any) -> tuple[int, tuple[Target, ...]]:
+    """(elements of the arrays outside of targets, the targets) in a tree that is not itself a target."""
+    parts = jax.tree.leaves(tree, is_leaf=_is_target)
+    targets = tuple(part for part in parts if _is_target(part))
+    return sum(math.prod(a.shape) for a in parts if eqx.is_array(a)), targets
+
+
+@Remembered
+def _mark(tree: Any) -> int:
+    """A number that trees share which run the same program."""
+    leaves, structure = jax.tree.flatten(tree)
+    return hash((structure, tuple((a.shape, a.dtype) if eqx.is_array(a) else a for a in leaves)))
+
+
 def _level(target: Target, evaluations: int, heavy: int) -> int:
     asked = getattr(target, "optimisation", None)
     if asked is None:
@@ -162,20 +177,21 @@ def density_work(target: Target | Noisy) -> int:
 
     A loop of unknown length counts as `WHILE` rounds. Found once a structure and shapes, by tracing.
     """
-    return _sizes(target)[0]
+    return _sizes(target, jnp.result_type(float))[0]
 
 
 def widest_factorisation(target: Target | Noisy) -> int:
     """Rows of the largest matrix that one evaluation of the log density factorises, or solves with; 0 without any."""
-    return _sizes(target)[1]
+    return _sizes(target, jnp.result_type(float))[1]
 
 
-def _sizes(target: Target | Noisy) -> tuple[int, int]:
+@Remembered
+def _sizes(target: Target | Noisy, real: Any) -> tuple[int, int]:
     exact = target.exact if isinstance(target, Noisy) else target
     leaves, tree = jax.tree.flatten(exact)
-    mark = (tree, tuple((a.shape, a.dtype) if eqx.is_array(a) else a for a in leaves), jnp.result_type(float))
+    mark = (tree, tuple((a.shape, a.dtype) if eqx.is_array(a) else a for a in leaves), real)
     if mark not in _SIZES:
-        z = jax.ShapeDtypeStruct((exact.space.dimension,), jnp.result_type(float))
+        z = jax.ShapeDtypeStruct((exact.space.dimension,), real)
         if len(_SIZES) >= 1000:
             _SIZES.clear()
         _SIZES[mark] = _count(jax.make_jaxpr(exact.log_density)(z).jaxpr)

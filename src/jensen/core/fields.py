@@ -1,5 +1,6 @@
 """Settings as data: continuous ones are array leaves, so that a new value compiles nothing."""
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,22 @@ else:
     Scalar = Float[Array, ""]
 
 
+def placed(number: np.generic) -> Array:
+    """A number as an array on the default device, without a program of its own: the same one wherever it is asked."""
+    return _placed(number.tobytes(), number.dtype, jax.config.jax_default_device)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@functools.lru_cache(16)  # the numbers of a run, and no more: fits leave no arrays behind
+def _placed(data: bytes, dtype: np.dtype, device: Any) -> Array:
+    return jax.device_put(np.frombuffer(data, dtype)[0])
+
+
 def as_scalar(value: Any) -> Scalar:
     """`value` as a strongly typed 0-d array of JAX's default float type (a weak type would compile once more)."""
     if isinstance(value, jax.core.Tracer | jax.Array) and jnp.issubdtype(value.dtype, jnp.floating):
         return value
-    if isinstance(value, int | float) and trace_state_clean():  # without a program of its own
-        return jax.device_put(np.asarray(value, jnp.result_type(float)))
+    if isinstance(value, int | float) and trace_state_clean():
+        return placed(jnp.result_type(float).type(value))
     return jnp.asarray(value, dtype=jnp.result_type(float))
 
 

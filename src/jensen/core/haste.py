@@ -8,7 +8,12 @@ from jax._src.core import trace_state_clean  # NumPyro relies on it too; JAX has
 
 __all__ = ["haste", "trace_state_clean"]
 
-_HASTE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+# XLA's 32 pieces of a program are for 32 cores: of a small one each costs more to begin than to compile
+_HASTE = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
 
 
 @functools.cache

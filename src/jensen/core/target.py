@@ -11,7 +11,19 @@ from typing_extensions import Protocol, runtime_checkable  # typing's evaluates 
 
 from jensen.core.errors import MissingCapability
 from jensen.core.random import PRNGKey
+from jensen.core.remembered import Remembered
 from jensen.core.space import Space
+
+
+class _Offer(type(Protocol)):
+    """The class of protocols that a loop asks for again and again: each object is looked through once."""
+
+    def __init__(cls, *args: Any):
+        super().__init__(*args)
+        cls._fulfilled = Remembered(super().__instancecheck__)
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return cls._fulfilled(instance)
 
 
 class Target(eqx.Module):
@@ -55,14 +67,14 @@ class Target(eqx.Module):
 
 
 @runtime_checkable
-class LogDensity(Protocol):
+class LogDensity(Protocol, metaclass=_Offer):
     """Offers `log_density(z)`: every target does, except those of which only minibatches can be seen."""
 
     def log_density(self, z: Any) -> Any: ...
 
 
 @runtime_checkable
-class Rows(Protocol):
+class Rows(Protocol, metaclass=_Offer):
     """Offers conditionally independent rows: log p(z, data) = log_prior(z) + sum over rows of log_likelihood(z).
 
     `minibatch(rows)` is the same target seen through the rows with these indices: its `log_density` scales the
@@ -79,7 +91,7 @@ class Rows(Protocol):
 
 
 @runtime_checkable
-class Locals(Protocol):
+class Locals(Protocol, metaclass=_Offer):
     """Offers rows with latent variables of their own: log p(z, u, data) = log_prior(z) + sum_i log p(x_i, u_i | z).
 
     z are the unknowns of the target's space, shared by all rows (the weights of a decoder), u_i the latents of row i.
@@ -99,7 +111,7 @@ class Locals(Protocol):
 
 
 @runtime_checkable
-class Noisy(Protocol):
+class Noisy(Protocol, metaclass=_Offer):
     """Offers `realise(key)`: a target whose log density is an unbiased estimate of that of `exact` (minibatches).
 
     The loop draws a realisation a step, so that an algorithm does not know that minibatches exist.
@@ -119,7 +131,7 @@ class NoisyInOrder(Noisy, Protocol):
 
 
 @runtime_checkable
-class Fed(Protocol):
+class Fed(Protocol, metaclass=_Offer):
     """Offers `fed_at(stream, t)`: the target of step t, from what was read beforehand for some steps around t.
 
     `template`: the target of some rows; `columns` and `weights`: those of the steps, leading axes (steps, rows);
@@ -135,7 +147,7 @@ class Fed(Protocol):
 
 
 @runtime_checkable
-class Streams(Protocol):
+class Streams(Protocol, metaclass=_Offer):
     """A noisy target that is not in memory: the loop asks it to `feed` the steps of a chunk before it runs them.
 
     `feed_length`: at most so many at a time. `processes`: that read rows of their own. `step_rows`: of a batch, over
@@ -156,7 +168,7 @@ class Streams(Protocol):
 
 
 @runtime_checkable
-class InPasses(Protocol):
+class InPasses(Protocol, metaclass=_Offer):
     """The exact density of rows that are not in memory, had on the host by passes over all of them and never traced.
 
     `log_densities(z)`: at n points; `curvatures(z)`: gradients and Hessians too. `some`: the target through some rows,

@@ -30,7 +30,8 @@ def fit_to_draws(
 ) -> Any:
     """argmax_q sum_i log q(z_i) by Adam; of `LOOKS` members on the way the one that suits the held-out draws best.
 
-    Where a target is at hand, `objectives.MaximumLikelihood` does the same within `jensen.run`; this needs draws alone.
+    Where a target is at hand, `objectives.MaximumLikelihood` does the same within `jensen.run`; this needs draws alone,
+    and is a loop of its own because the certificate's evidence, which stands below the algorithms, is computed by it.
 
     Args:
         key: for the order of draws and the weights of a network.

@@ -5,8 +5,9 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from jensen._run import until_stopped
 from jensen.algorithms._sites import SiteRule
 from jensen.core import Clock, Sites, no_sites
 from jensen.core.algorithm import StopCode
@@ -18,16 +19,12 @@ def fixed_point(rule: SiteRule, model: Any, steps: int = 100) -> Sites:
     dynamic, static = eqx.partition(state, eqx.is_array)
     total = jnp.asarray(steps, jnp.int32)
 
-    def body(carry: Any) -> Any:
-        dynamic, t, _ = carry
+    def once(t: Int[Array, ""], dynamic: Any) -> tuple[Any, Int[Array, ""]]:
         new, step = rule.step(jax.random.key(0), eqx.combine(dynamic, static), model, Clock(t, total))
-        return eqx.filter(new, eqx.is_array), t + 1, step.stop
+        return eqx.filter(new, eqx.is_array), step.stop
 
-    def going(carry: Any) -> Array:
-        return (carry[1] < total) & (carry[2] == StopCode.CONTINUE)
-
-    start = (dynamic, jnp.asarray(0, jnp.int32), jnp.asarray(StopCode.CONTINUE, jnp.int32))
-    return eqx.combine(jax.lax.while_loop(going, body, start)[0], static).sites
+    code = jnp.asarray(StopCode.CONTINUE, jnp.int32)
+    return eqx.combine(until_stopped(once, dynamic, code, steps)[0], static).sites
 
 
 def site_evidence(rule: SiteRule, model: Any, steps: int = 100) -> Float[Array, ""]:

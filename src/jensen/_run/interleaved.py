@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key
 
-from jensen._run.chunk import all_finite, begin
+from jensen._run.chunk import begin, judged
 from jensen.core import Clock, InTurns, PRNGKey, at_step, in_batches, stream
 from jensen.core.random import STEP
 
@@ -32,7 +32,8 @@ def run_interleaved(
 ) -> tuple[Any, Bool[Array, " replicas"], Any]:
     """(last states, whether each began and stayed finite, draws of the steps), leading axis replicas.
 
-    What `jax.vmap` of `run_inside` over `keys` and `data` gives, by `lanes` lanes. There each step lasts as long as the
+    What `jax.vmap` of `run_inside` over `keys` and `data` gives, by `lanes` lanes, and a loop of its own because its
+    turns are those of all lanes, each at another step of another replica. There each step lasts as long as the
     longest of all replicas; here a lane goes on by itself, and where its replica is done it takes up the next one. A
     replica that becomes NaN keeps its last finite state and is given up. Only the arrays of states come back.
     """
@@ -66,7 +67,7 @@ def run_interleaved(
         target, state = condition(_at(data, lane.replica)), eqx.combine(lane.state, rest)
         new, step = algorithm.close(state, lane.under_way, target, Clock(lane.t, total))
         new = eqx.filter(new, eqx.is_array)
-        finite = all_finite(new)
+        finite, _ = judged(new, step)  # such runs end by themselves at their last step
         t = jnp.where(done, jnp.where(finite, lane.t + 1, total), lane.t)
         return Lane(lane.replica, t, _where(done & finite, new, lane.state), lane.under_way), done, finite, step.draw
 
