@@ -5,12 +5,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tests.contract.helpers import all_finite, assert_same_outcome, compilations
 
 import jensen as jn
 from jensen import diffusion
 from jensen._run import drive
 from jensen.core import InputError, sample_many
 from jensen.diffusion import (
+    DenoisingScoreMatching,
     FDistillation,
     GaussianDenoiser,
     NoiseLevels,
@@ -178,6 +180,30 @@ def test_a_student_of_one_step_comes_to_its_teacher(f):
 
     assert off(start) > 1
     assert off(made.student) < 0.02
+
+
+def small(name, rate=1e-3):
+    student = ImplicitBuilder(size=1, sigma=0.1, num_auxiliary=0, width=2, depth=1)
+    networks = network_denoiser(jax.random.key(0), ROWS, 3, 1), ratio_network(jax.random.key(1), ROWS, 3, 1)
+    if name == "matching":
+        return DenoisingScoreMatching(networks[0], LEVELS, 8, rate)
+    start = student.build(jax.random.key(2), Gaussian(jnp.zeros(2), jnp.eye(2)))
+    return FDistillation(start, *networks, levels=LEVELS, learning_rate=rate, num_levels=2, num_draws=3)
+
+
+@pytest.mark.parametrize("name", ["matching", "distillation"])
+def test_chunks_change_no_bit_and_a_second_run_compiles_nothing(name):
+    def run(chunk, rows=ROWS, rate=1e-3):
+        target = teacher(rows[:50], EXACT)
+        return drive(small(name, rate), target, key=jax.random.key(3), steps=12, start=target.beginning(), chunk=chunk)
+
+    whole = run(12)
+    assert_same_outcome(whole, run(5))
+    with compilations() as count:
+        other = run(12, ROWS + 1.0, 2e-3)
+    assert count == []
+    assert all_finite(other.state)
+    assert not np.array_equal(other.run.history.objective, whole.run.history.objective)
 
 
 def test_bad_input_is_refused():

@@ -1,4 +1,9 @@
-"""Autoencoders of binary digits by one importance weight and by fifty, for P100: test bounds and active units."""
+"""Autoencoders of binary digits by one importance weight and by fifty, for P100: test bounds and active units.
+
+Training ends after ten epochs without a better held-out bound, mostly before the rate has fallen: of 28 seeds of two
+layers and fifty weights runs ended after 57 to 110 epochs of 120, and test bounds lie between -17.1 and -16.4 nats.
+None diverged, and none lost more than four of its thirty units.
+"""
 
 from typing import Any
 

@@ -5,6 +5,10 @@ divergence that is less mode-seeking weighs the student's draws by how much p ex
 reverse divergence drops. Measured with a student of exact density: a Gaussian against a bimodal p; the images, which
 need a large diffusion teacher, are not. `--full` adds a flow against a ring of eight modes, from three starts, and the
 whole recipe (estimated scores, a discriminator's ratio, all seven divergences) on a small diffusion model of digits.
+
+Where it does not hold at this scale: on the ring forward KL, whose weights are the heaviest, lost two modes on one
+start of three, where Jensen-Shannon held all and reverse KL lost one on the same start and none on the others; of
+digits reverse KL loses no class and covers a little more than the others (0.81, Jensen-Shannon 0.80, forward KL 0.74).
 """
 
 import math
@@ -147,7 +151,7 @@ def _log_ring(x: Any) -> Any:
 def _held(f: Any, seed: int) -> int:
     """Modes of the ring whose share of the draws of a trained flow is within a factor of two of theirs."""
     target = jn.targets.from_log_density(_log_ring, np.zeros(2))
-    narrow = Gaussian(jnp.array([1.0, 0.0]), 1.5 * jnp.eye(2))
+    narrow = Gaussian(jnp.array([2.0, 0.0]), 0.6 * jnp.eye(2))
     flow = FlowBuilder(Coupling(Affine(), 32, 2), num_layers=8).build(jax.random.key(seed), narrow)
     evidence = math.log(MODES * 2 * math.pi * 0.3**2)
     objective = FDivergence(f, 256, DoublyReparameterised(num_draws=1), evidence)
@@ -161,32 +165,22 @@ def _held(f: Any, seed: int) -> int:
 
 
 def _ring(seeds: int = 3) -> list[Claim]:
-    """How many of eight modes flows hold, off the centre at first, each mode by a factor of two: median and fewest."""
+    """How many of eight modes flows hold that begin on one of them: the fewest over starts."""
     three = (generators.REVERSE_KL, generators.JENSEN_SHANNON, generators.FORWARD_KL)
-    held = {f.name.split(",")[0].split(" (")[0]: [_held(f, seed) for seed in range(seeds)] for f in three}
-    where, reverse = f"{PAPER}, mode coverage", float(np.median(held["reverse KL"]))
-    claims = []
-    for name in ("Jensen-Shannon", "forward KL"):
-        median, fewest = float(np.median(held[name])), min(held[name])
-        claims += [
-            Claim(
-                f"Modes of a ring of eight, each within a factor of two, of a {name} flow: median of {seeds} starts",
-                where,
-                median,
-                "= 8 > baseline",
-                reverse,
-                median == MODES > reverse,
-            ),
-            Claim(
-                f"The same, fewest of the {seeds} starts: no divergence sees a mode that no draw comes near",
-                where,
-                fewest,
-                "= 8",
-                min(held["reverse KL"]),
-                fewest == MODES,
-            ),
-        ]
-    return claims
+    fewest = {_short(f): min(_held(f, seed) for seed in range(seeds)) for f in three}
+    where, reverse = f"{PAPER}, mode coverage", fewest["reverse KL"]
+    words = (
+        f"Modes of a ring of eight, each within a factor of two, of a {{}} flow begun on one: fewest of {seeds} starts"
+    )
+    covering = [
+        Claim(words.format(name), where, fewest[name], "= 8", reverse, fewest[name] == MODES)
+        for name in ("Jensen-Shannon", "forward KL")
+    ]
+    return [*covering, Claim(words.format("reverse KL"), where, reverse, "< 8", None, reverse < MODES)]
+
+
+def _short(f: Any) -> str:
+    return f.name.split(",")[0].split(" (")[0]
 
 
 def _draw(students: dict[str, DiagonalGaussian], path: Path) -> None:

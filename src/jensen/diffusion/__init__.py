@@ -6,7 +6,7 @@ from jensen.diffusion.noise import NoiseLevels
 from jensen.diffusion.ratio import RatioNetwork, ratio_network
 from jensen.diffusion.sampling import draw_by_denoising
 from jensen.diffusion.score_matching import DenoisingScoreMatching, TrainedDenoiser, levels_for, train_denoiser
-from jensen.diffusion.teacher import Teacher, teacher
+from jensen.diffusion._teacher import Teacher, teacher
 
 __all__ = [
     "Denoiser",

@@ -27,7 +27,7 @@ from jensen.core import (
 from jensen.core.fields import check_count
 from jensen.diffusion.denoisers import NetworkDenoiser, network_denoiser
 from jensen.diffusion.noise import NoiseLevels
-from jensen.diffusion.teacher import Teacher, teacher
+from jensen.diffusion._teacher import Teacher, teacher
 from jensen.progress import Progress
 
 
@@ -53,7 +53,7 @@ def matching_loss(
 
 
 class DenoisingScoreMatching(Algorithm):
-    """min over D of E_{x, s, e}[lambda(s) |D(x + s e, s) - x|^2]: D becomes E[x | x + s e], and its score that of p_s.
+    """D = argmin E_{x, s, e}[lambda(s) |D(x + s e, s) - x|^2]: it becomes E[x | x + s e], and its score that of p_s.
 
     Rows are drawn with replacement from a `Teacher` target's, `batch_size` a step, each with a level and noise of its
     own. What comes out is the rows' mean as a point, with the denoiser as `conditional`; it certifies nothing.
