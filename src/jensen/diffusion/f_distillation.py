@@ -26,11 +26,11 @@ from jensen.core import (
     scalar_field,
 )
 from jensen.core.fields import check_count
+from jensen.diffusion._teacher import Teacher
 from jensen.diffusion.denoisers import NetworkDenoiser, network_denoiser
 from jensen.diffusion.noise import NoiseLevels
 from jensen.diffusion.ratio import RatioNetwork, ratio_network
 from jensen.diffusion.score_matching import levels_for, matching_loss, some_rows
-from jensen.diffusion._teacher import Teacher
 from jensen.objectives.generators import JENSEN_SHANNON, Generator
 from jensen.progress import Progress
 

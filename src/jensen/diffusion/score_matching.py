@@ -25,9 +25,9 @@ from jensen.core import (
     scalar_field,
 )
 from jensen.core.fields import check_count
+from jensen.diffusion._teacher import Teacher, teacher
 from jensen.diffusion.denoisers import NetworkDenoiser, network_denoiser
 from jensen.diffusion.noise import NoiseLevels
-from jensen.diffusion._teacher import Teacher, teacher
 from jensen.progress import Progress
 
 
