@@ -154,7 +154,7 @@ def tables(splits: int = 5, steps: int = 6000) -> list[Claim]:
         mean = float(likelihood.mean())
         claims.append(
             Claim(
-                f"Test log likelihood of {name}, {splits} Gal splits, matrix products, sigma {sigma:g}, against dropout",
+                f"Test log likelihood of {name}, {splits} splits, matrix products, sigma {sigma:g}, against dropout",
                 f"{PAPER}, UCI regression; Gal and Ghahramani (2016)",
                 mean,
                 "> baseline - 3 standard errors",
