@@ -30,7 +30,7 @@ OBJECTIVES: dict[str, Callable[[float], Objective]] = {
 }
 
 # those whose family is no density are tested with that family, in tests/objectives
-OF_THEIR_OWN_FAMILY = {"LinearisedElbo"}
+OF_THEIR_OWN_FAMILY = {"LinearisedElbo", "SingularValueElbo"}
 
 # those that differentiate the ELBO of a Gaussian without bias; per-site estimators have a contract of their own
 ESTIMATORS: dict[str, Callable[[], GradientEstimator]] = {

@@ -125,8 +125,8 @@ def test_linearised_entropy_is_exact_for_an_affine_map():
     """E_q[-log q~] of z = m + L (b + A e) + noise against the Gaussian's own entropy, and the k x k determinant."""
     for d, k in ((2, 1), (2, 3)):
         q = ImplicitBuilder(size=k, sigma=0.1).build(jax.random.key(0), G)
-        q = eqx.tree_at(lambda q: q.linear, q, jax.random.normal(jax.random.key(1), (d, k)))
-        root = G.scale_tril @ q.linear
+        q = eqx.tree_at(lambda q: q.generator.linear, q, jax.random.normal(jax.random.key(1), (d, k)))
+        root = G.scale_tril @ q.generator.linear
         cov = root @ root.T + 0.01 * G.cov
         _, minus_entropy = q.linearised(q.noise(jax.random.key(2)))
         assert jnp.allclose(-minus_entropy, gaussian_from_cov(G.mean, cov).entropy(), atol=1e-10)
@@ -142,8 +142,8 @@ def test_a_hypernetwork_without_hidden_layers_is_affine_and_has_the_entropy_of_i
     tril = jnp.linalg.cholesky(jnp.eye(d) + 0.3)
     builder = HypernetworkBuilder(rows=2, columns=2, sigma=0.1, depth=0)
     q = builder.build_for(jax.random.key(0), target, Gaussian(jnp.arange(1.0 * d), tril))
-    assert [c[-1].shape for c in q.network.bias] == [(2, 1), (1, 1), (2, 3)]
-    pairs = zip(q.network.left, q.network.right, strict=True)
+    assert [c[-1].shape for c in q.generator.bias] == [(2, 1), (1, 1), (2, 3)]
+    pairs = zip(q.generator.left, q.generator.right, strict=True)
     root = tril @ np.concatenate([np.kron(a[0], np.asarray(b[0]).T) for a, b in pairs])
     cov = root @ root.T + 0.01 * tril @ tril.T
     noise = q.noise(jax.random.key(2))

@@ -5,7 +5,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.objectives.gaussians import AT, LOG_Z, MEAN, SCALE, TARGET, WEIGHTS, agrees, nodes, q_of, replicates
+from tests.objectives.gaussians import (
+    AT,
+    LOG_Z,
+    MEAN,
+    SCALE,
+    TARGET,
+    WEIGHTS,
+    agrees,
+    expected,
+    nodes,
+    q_of,
+    replicates,
+)
 
 from jensen.families import Gaussian, GaussianMixture, kl_gaussian
 from jensen.gradient_estimators import DoublyReparameterised, Reparameterisation, ScoreFunction
@@ -232,3 +244,16 @@ def test_draws_where_p_is_zero_count_as_weights_of_zero(objective):
 
 def test_the_elbo_where_p_is_zero_is_infinite():
     assert NegativeElbo().loss(jax.random.key(0), q_of(AT), HALF).value == jnp.inf
+
+
+@pytest.mark.parametrize("f", [generators.REVERSE_KL, generators.JENSEN_SHANNON, generators.PEARSON])
+def test_f_divergences_with_the_evidence_known_are_without_bias(f):
+    """Value and gradient of one weight against quadrature; they are not those of the posterior up to a constant."""
+    objective = FDivergence(f, 1, DoublyReparameterised(1), LOG_Z)
+    value, gradient = replicates(objective, 40_000)
+
+    def exact(at):
+        return expected(lambda log_w: f.of_log(log_w[0] - LOG_Z), at, 1)
+
+    agrees(value, exact(AT), 0.2)
+    agrees(gradient, jax.grad(exact)(AT), 0.2)

@@ -43,6 +43,8 @@ REFUSED = {
     "num_weights of Renyi must be at least 1": lambda: Renyi(num_weights=-3),
     "num_weights of ThermodynamicObjective": lambda: ThermodynamicObjective(num_weights=0),
     "num_weights of FDivergence must be at least 2": lambda: FDivergence(num_weights=1),
+    "num_weights of FDivergence must be at least 1": lambda: FDivergence(num_weights=0, log_evidence=0.0),
+    "log_evidence must be finite": lambda: FDivergence(log_evidence=float("nan")),
     "num_weights of ForwardKL must be at least 2": lambda: ForwardKL(1),
     "order must be above 1": lambda: ForwardChi(order=1.0),
     "num_weights of ForwardChi must be at least 2": lambda: ForwardChi(num_weights=1),

@@ -1,4 +1,9 @@
-"""Bayesian networks whose weights an implicit distribution draws, for P067: a line, and UCI by the Gal splits."""
+"""Bayesian networks whose weights an implicit distribution draws, for P067: a line, and UCI by the Gal splits.
+
+The noise `sigma` matters: q has width in sixteen directions of some hundred, and beside them sigma alone. With sigma
+0.02 the network learns boston's rows by heart (-26.5 nats over five splits, where dropout has -2.4); with 1.0 the first
+split has -2.4. It is chosen on training rows.
+"""
 
 import math
 from typing import Any
@@ -19,7 +24,7 @@ PAPER = "Uppal et al. (2023)"
 HIDDEN, NOISE = 8, 0.1
 # Gal and Ghahramani (2016), one hidden layer, means over the 20 splits: (test RMSE, test log likelihood)
 DROPOUT = {"yacht": (0.666, -1.250), "boston": (2.904, -2.402), "energy": (0.539, -1.212)}
-UNITS = 50
+UNITS, SIGMAS = 50, (0.02, 0.2, 1.0)  # sd of the noise on weights, in tenths of the prior's
 Weights = dict[str, Any]
 
 
@@ -106,40 +111,50 @@ def scores(weights: Weights, X: Any, y: Any, centre: Any, unit: Any) -> Any:
     return jnp.sqrt(jnp.mean((means.mean(0) - y) ** 2)), jnp.mean(likelihood)
 
 
-def table(name: str, splits: int, steps: int) -> np.ndarray:
-    """(splits, 2) test RMSE and log likelihood of a Bayesian network of 50 units on a UCI set, split by split."""
+def held_scores(X: np.ndarray, y: np.ndarray, test: np.ndarray, sigma: float, seed: int, steps: int) -> np.ndarray:
+    """(test RMSE, test log likelihood) of a Bayesian network of 50 units, fitted to the rows that are not `test`."""
+    builder = HypernetworkBuilder(rows=4, columns=4, sigma=sigma, width=24, depth=1)
+    centre, unit = X[~test].mean(0), X[~test].std(0)
+    inputs = (X - centre) / np.where(unit > 0, unit, 1.0)
+    middle, size = y[~test].mean(), y[~test].std()
+    start = {
+        "first": np.zeros((UNITS, X.shape[1] + 1)),
+        "log_sd": np.zeros(()),
+        "second": np.zeros((1, UNITS + 1)),
+    }
+    target = jn.targets.from_log_density(table_joint, start, inputs[~test], (y[~test] - middle) / size)
+    algorithm = GradientVI(builder, LinearisedElbo(4), learning_rate=3e-3)
+    fit = jn.run(algorithm, target, key=jax.random.key(seed), steps=steps, certify=False, progress=False)
+    weights = fit.posterior.sample(jax.random.key(1), 500)
+    return np.asarray(scores(weights, inputs[test], y[test], middle, size), float)
+
+
+def table(name: str, splits: int, steps: int) -> tuple[float, np.ndarray]:
+    """(sigma, (splits, 2) test RMSE and log likelihood) of a UCI set, split by split.
+
+    sigma is what does best, of a few, on a tenth of the first split's training rows; none of its test rows are seen.
+    """
     data = jn.datasets.load(f"uci/{name}")
     X, y, held = (np.asarray(data[key]) for key in ("X", "y", "test_idx"))
-    builder = HypernetworkBuilder(rows=4, columns=4, sigma=0.02, width=24, depth=1)
-    found = []
-    for split in range(splits):
-        test = np.isin(np.arange(len(X)), held[split])
-        centre, unit = X[~test].mean(0), X[~test].std(0)
-        inputs = (X - centre) / np.where(unit > 0, unit, 1.0)
-        middle, size = y[~test].mean(), y[~test].std()
-        start = {
-            "first": np.zeros((UNITS, X.shape[1] + 1)),
-            "log_sd": np.zeros(()),
-            "second": np.zeros((1, UNITS + 1)),
-        }
-        target = jn.targets.from_log_density(table_joint, start, inputs[~test], (y[~test] - middle) / size)
-        algorithm = GradientVI(builder, LinearisedElbo(4), learning_rate=3e-3)
-        fit = jn.run(algorithm, target, key=jax.random.key(split), steps=steps, certify=False, progress=False)
-        weights = fit.posterior.sample(jax.random.key(1), 500)
-        found.append(scores(weights, inputs[test], y[test], middle, size))
-    return np.asarray(found, float)
+    test = [np.isin(np.arange(len(X)), held[split]) for split in range(splits)]
+    rows, targets = X[~test[0]], y[~test[0]]
+    tenth = np.arange(len(rows)) % 10 == 0
+    found = {sigma: held_scores(rows, targets, tenth, sigma, 0, steps)[1] for sigma in SIGMAS}
+    best = max(found, key=lambda sigma: found[sigma])
+    return best, np.stack([held_scores(X, y, test[split], best, split, steps) for split in range(splits)])
 
 
 def tables(splits: int = 5, steps: int = 6000) -> list[Claim]:
     """UCI sets by the first Gal splits, against the published means of Monte Carlo dropout over all twenty."""
     claims = []
     for name, (_, published) in DROPOUT.items():
-        likelihood = table(name, splits, steps)[:, 1]
+        sigma, found = table(name, splits, steps)
+        likelihood = found[:, 1]
         error = float(likelihood.std(ddof=1) / math.sqrt(splits))
         mean = float(likelihood.mean())
         claims.append(
             Claim(
-                f"Test log likelihood of {name}, {splits} Gal splits, 50 units by matrix products, against dropout",
+                f"Test log likelihood of {name}, {splits} splits, matrix products, sigma {sigma:g}, against dropout",
                 f"{PAPER}, UCI regression; Gal and Ghahramani (2016)",
                 mean,
                 "> baseline - 3 standard errors",

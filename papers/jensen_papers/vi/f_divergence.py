@@ -3,7 +3,12 @@
 What is claimed: grad D_f(p || q) = -E_z[h(r) (grad log p - grad log q)(x) dx/dtheta], h(r) = f''(r) r^2, so that a
 divergence that is less mode-seeking weighs the student's draws by how much p exceeds q there, and covers modes that the
 reverse divergence drops. Measured with a student of exact density: a Gaussian against a bimodal p; the images, which
-need a diffusion teacher, are not. `--full` adds a flow against a ring of eight modes.
+need a large diffusion teacher, are not. `--full` adds a flow against a ring of eight modes, from three starts, and the
+whole recipe (estimated scores, a discriminator's ratio, all seven divergences) on a small diffusion model of digits.
+
+Where it does not hold at this scale: on the ring forward KL, whose weights are the heaviest, lost two modes on one
+start of three, where Jensen-Shannon held all and reverse KL lost one on the same start and none on the others; of
+digits reverse KL loses no class and covers a little more than the others (0.81, Jensen-Shannon 0.80, forward KL 0.74).
 """
 
 import math
@@ -32,13 +37,17 @@ MODES = 8
 
 
 def reproduce(full: bool = False, figure: Path | None = None) -> Result:
-    """Measure the claims in double precision, and write a figure to `figure` if given; `full` adds the ring."""
+    """Measure the claims in double precision, and write a figure to `figure` if given; `full` adds ring and digits."""
     began = time.perf_counter()
     with jax.enable_x64(True):
         students: dict[str, DiagonalGaussian] = {}
         claims = [*_gradients(), *_students(students)]
         if full:
             claims += _ring()
+    if full:
+        from jensen_papers.vi import _digit_students as digit_students
+
+        claims += digit_students.students(figure)
     if figure is not None:
         _draw(students, figure)
     return Result("P264", "f-divergence", time.perf_counter() - began, tuple(claims))
@@ -139,34 +148,39 @@ def _log_ring(x: Any) -> Any:
     return jax.nn.logsumexp(-0.5 * jnp.sum((x - centres) ** 2, axis=1) / 0.3**2)
 
 
-def _ring() -> list[Claim]:
-    """A flow from a narrow start: how many modes have at least half of their share of its draws."""
+def _held(f: Any, seed: int) -> int:
+    """Modes of the ring whose share of the draws of a trained flow is within a factor of two of theirs."""
     target = jn.targets.from_log_density(_log_ring, np.zeros(2))
-    narrow = Gaussian(jnp.array([1.0, 0.0]), 1.5 * jnp.eye(2))
-    found = {}
-    for f in (generators.REVERSE_KL, generators.JENSEN_SHANNON, generators.FORWARD_KL):
-        flow = FlowBuilder(Coupling(Affine(), 32, 2), num_layers=8).build(jax.random.key(0), narrow)
-        objective = FDivergence(f, 512, DoublyReparameterised(num_draws=1))
-        algorithm = jn.algorithms.GradientVI(family=flow, objective=objective, learning_rate=3e-3)
-        fit = jn.run(algorithm, target, key=jax.random.key(1), steps=12000, certify=False, progress=False)
-        x = np.asarray(fit.posterior.sample(jax.random.key(2), 10_000)["z"])
-        angle = np.round(np.arctan2(x[:, 1], x[:, 0]) / (2 * np.pi / MODES)).astype(int) % MODES
-        near = np.abs(np.hypot(x[:, 0], x[:, 1]) - 2) < 1
-        share = np.bincount(angle[near], minlength=MODES) / len(x)
-        found[f.name.split(",")[0]] = float(np.sum(share > 0.5 / MODES))
-    where = f"{PAPER}, mode coverage"
-    return [
-        Claim(
-            f"Modes of a ring of eight that a {name} flow holds, of narrow start",
-            where,
-            n,
-            ">= baseline",
-            found["reverse KL"],
-            n >= found["reverse KL"],
-        )
-        for name, n in found.items()
-        if name != "reverse KL"
+    narrow = Gaussian(jnp.array([2.0, 0.0]), 0.6 * jnp.eye(2))
+    flow = FlowBuilder(Coupling(Affine(), 32, 2), num_layers=8).build(jax.random.key(seed), narrow)
+    evidence = math.log(MODES * 2 * math.pi * 0.3**2)
+    objective = FDivergence(f, 256, DoublyReparameterised(num_draws=1), evidence)
+    algorithm = jn.algorithms.GradientVI(family=flow, objective=objective, learning_rate=3e-3)
+    fit = jn.run(algorithm, target, key=jax.random.key(seed + 1), steps=3000, certify=False, progress=False)
+    x = np.asarray(fit.posterior.sample(jax.random.key(2), 10_000)["z"])
+    angle = np.round(np.arctan2(x[:, 1], x[:, 0]) / (2 * np.pi / MODES)).astype(int) % MODES
+    near = np.abs(np.hypot(x[:, 0], x[:, 1]) - 2) < 1
+    share = np.bincount(angle[near], minlength=MODES) / len(x)
+    return int(np.sum((share > 0.5 / MODES) & (share < 2 / MODES)))
+
+
+def _ring(seeds: int = 3) -> list[Claim]:
+    """How many of eight modes flows hold that begin on one of them: the fewest over starts."""
+    three = (generators.REVERSE_KL, generators.JENSEN_SHANNON, generators.FORWARD_KL)
+    fewest = {_short(f): min(_held(f, seed) for seed in range(seeds)) for f in three}
+    where, reverse = f"{PAPER}, mode coverage", fewest["reverse KL"]
+    words = (
+        f"Modes of a ring of eight, each within a factor of two, of a {{}} flow begun on one: fewest of {seeds} starts"
+    )
+    covering = [
+        Claim(words.format(name), where, fewest[name], "= 8", reverse, fewest[name] == MODES)
+        for name in ("Jensen-Shannon", "forward KL")
     ]
+    return [*covering, Claim(words.format("reverse KL"), where, reverse, "< 8", None, reverse < MODES)]
+
+
+def _short(f: Any) -> str:
+    return f.name.split(",")[0].split(" (")[0]
 
 
 def _draw(students: dict[str, DiagonalGaussian], path: Path) -> None:

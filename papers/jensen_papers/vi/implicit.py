@@ -19,10 +19,17 @@ import numpy as np
 import jensen as jn
 from jensen.algorithms import GradientVI
 from jensen.core import DensityPosterior
-from jensen.families import FullRank, ImplicitBuilder, MeanField, gaussian_from_cov, linearised_log_det
+from jensen.families import (
+    FullRank,
+    ImplicitBuilder,
+    MeanField,
+    gaussian_from_cov,
+    linearised_log_det,
+    smallest_singular_log_det,
+)
 from jensen.gradient_estimators import Reparameterisation
 from jensen.metrics import mmd
-from jensen.objectives import LinearisedElbo, NegativeElbo
+from jensen.objectives import LinearisedElbo, NegativeElbo, SingularValueElbo
 from jensen.targets.synthetic import Banana
 from jensen_papers.result import Claim, Result
 from jensen_papers.vi import _implicit_networks as networks
@@ -37,7 +44,7 @@ def reproduce(full: bool = False, figure: Path | None = None) -> Result:
     began = time.perf_counter()
     with jax.enable_x64(True):
         draws: dict[str, np.ndarray] = {}
-        claims = [_linear_gaussian(), *_entropies(), _smallest(), *_banana(draws)]
+        claims = [_linear_gaussian(), *_entropies(), *_smallest(), *_banana(draws)]
         if full:
             claims += [*networks.line(), *networks.tables()]
     if figure is not None:
@@ -109,25 +116,43 @@ def _entropies() -> list[Claim]:
     ]
 
 
-def _smallest() -> Claim:
-    """(k/2) log(s_min^2 + sigma^2) - 1/2 log det(J^T J + sigma^2 I) over random Jacobians."""
-    rng = np.random.default_rng(0)
-    worst = -math.inf
-    for _ in range(300):
-        d = int(rng.integers(2, 30))
-        k = int(rng.integers(1, d + 1))
-        jacobian = rng.normal(size=(d, k)) * np.exp(rng.normal(size=k))
-        exact = 0.5 * np.linalg.slogdet(jacobian.T @ jacobian + 1e-6 * np.eye(k))[1]
-        bound = 0.5 * k * math.log(np.linalg.svd(jacobian, compute_uv=False)[-1] ** 2 + 1e-6)
-        worst = max(worst, bound - exact)
-    return Claim(
-        "Largest excess of the bound by the smallest singular value over the determinant, 300 random Jacobians",
-        f"{PAPER}, the cheaper bound",
-        worst,
-        "<= 1e-9",
-        None,
-        worst <= 1e-9,
-    )
+def _smallest() -> list[Claim]:
+    """n/2 log(s_min^2 + sigma^2) + (d - n) log sigma - 1/2 log det(J J^T + sigma^2 I) over random Jacobians."""
+    rng, sigma = np.random.default_rng(0), 1e-3
+
+    def worst(d: int, k: int, steps: int) -> float:
+        jacobians = rng.normal(size=(100, d, k)) * np.exp(rng.normal(size=(100, 1, k)))
+        starts = rng.normal(size=(100, steps, min(d, k)))
+
+        @jax.jit
+        @jax.vmap
+        def excess(jacobian: Any, starts: Any) -> Any:
+            args = (lambda e: jacobian @ e), jnp.zeros(k), sigma
+            return smallest_singular_log_det(*args, starts) - linearised_log_det(*args)
+
+        return float(jnp.max(excess(jnp.asarray(jacobians), jnp.asarray(starts))))
+
+    where = f"{PAPER}, the cheaper bound"
+    most = max(worst(d, k, min(d, k)) for d, k in ((24, 6), (5, 1), (6, 9)))
+    few = worst(120, 80, 12)
+    return [
+        Claim(
+            "Largest excess of the bound by the smallest singular value over the determinant, 300 random Jacobians",
+            where,
+            most,
+            "<= 1e-9",
+            None,
+            most <= 1e-9,
+        ),
+        Claim(
+            "The same by 12 steps of Lanczos' recursion for 80 latent variables, not converged, 100 Jacobians (nats)",
+            "Measured: no theorem holds it below zero",
+            few,
+            "<= 0",
+            None,
+            few <= 0,
+        ),
+    ]
 
 
 def _fit(family: Any, target: Any, objective: Any, steps: int, rate: float = 0.01) -> Any:
@@ -144,6 +169,7 @@ def _banana(draws: dict[str, np.ndarray]) -> list[Claim]:
     implicit = _fit(builder, target, LinearisedElbo(), 2000)
     found = {
         "implicit": implicit,
+        "smallest singular value": _fit(builder, target, SingularValueElbo(), 1000),
         "mean field": _fit(MeanField(), target, None, 1000, 0.02),
         "full rank": _fit(FullRank(), target, None, 1000, 0.02),
     }
@@ -153,8 +179,16 @@ def _banana(draws: dict[str, np.ndarray]) -> list[Claim]:
         implicit.q
     )
     bound, error = -float(honest.value), float(honest.standard_error)
-    best = min(distance["mean field"], distance["full rank"])
+    best, cheaper = min(distance["mean field"], distance["full rank"]), distance["smallest singular value"]
     return [
+        Claim(
+            "MMD^2 of the same sampler trained by its smallest singular value, against the better Gaussian",
+            f"{PAPER}, the cheaper bound",
+            cheaper,
+            "< baseline",
+            best,
+            cheaper < best,
+        ),
         Claim(
             "MMD^2 to exact draws of a banana, against the better of mean-field and full-rank Gaussians",
             f"{PAPER}: captures complicated posteriors",

@@ -6,11 +6,13 @@ from jensen.families.bijective import Bijective, round_trip_errors
 from jensen.families.fitting import fit_to_draws
 from jensen.families.flow import Affine, Autoregressive, Coupling, Flow, FlowBuilder, Spline
 from jensen.families.gaussian import DiagonalGaussian, Gaussian, gaussian_from_cov, kl_gaussian
+from jensen.families.generator import DenseGenerator, Generator
 from jensen.families.hierarchical import Hierarchical, HierarchicalBuilder
-from jensen.families.implicit import Implicit, ImplicitBuilder, linearised_log_det
+from jensen.families.implicit import Implicit, linearised_log_det, smallest_singular_log_det
+from jensen.families.implicit_builders import HypernetworkBuilder, ImplicitBuilder
 from jensen.families.low_rank import LowRankGaussian
 from jensen.families.marginal_program import MarginalBuilder, MarginalProgram, marginal
-from jensen.families.matrix_networks import HypernetworkBuilder, MatrixNetworks
+from jensen.families.matrix_networks import MatrixNetworks
 from jensen.families.mixflow import CheckedElbo, MixFlow, checked_elbo
 from jensen.families.mixture import GaussianMixture, Mixture
 from jensen.families.particles import Particles
@@ -32,6 +34,7 @@ __all__ = [
     "Builder",
     "CheckedElbo",
     "Coupling",
+    "DenseGenerator",
     "DiagonalGaussian",
     "Elimination",
     "Flow",
@@ -39,6 +42,7 @@ __all__ = [
     "FullRank",
     "Gaussian",
     "GaussianMixture",
+    "Generator",
     "HeavyTailed",
     "Hierarchical",
     "HierarchicalBuilder",
@@ -78,5 +82,6 @@ __all__ = [
     "marginal",
     "program",
     "round_trip_errors",
+    "smallest_singular_log_det",
     "sparsity",
 ]

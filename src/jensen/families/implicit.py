@@ -10,32 +10,33 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-from jensen.core import InputError, PRNGKey, Scalar, scalar_field
-from jensen.families._builders import Builder
-from jensen.families._conditioner import init_network
+from jensen._numerics.lanczos import smallest_eigenvector
+from jensen.core import PRNGKey
 from jensen.families.augmented import Augmented
 from jensen.families.bijective import log_standard_normal
-from jensen.families.gaussian import Gaussian
+from jensen.families.generator import DenseGenerator, Generator
+from jensen.families.matrix_networks import MatrixNetworks
 
 _LOG_2PI = math.log(2 * math.pi)
+_KINDS: dict[str, type[Generator]] = {"dense": DenseGenerator, "matrix products": MatrixNetworks}
 
 Noise = tuple[Float[Array, " k"], Float[Array, " d"], Float[Array, "m k"]]
+Map = Callable[[Float[Array, " k"]], Float[Array, " d"]]
 
 
 class Implicit(Augmented):
     """q(z) = int N(z; g(e), sigma^2) N(e; 0, I_k) de, g a smooth network from R^k to R^d, in a Gaussian's coordinates.
 
-    z = m + L x, x = b + A e + f(e) + sigma eta; where f is `MatrixNetworks` without A, which would be as large as a
-    dense layer. `linearised` gives the entropy by a first-order expansion of g, which `objectives.LinearisedElbo`
-    trains with; it is exact for an affine g, and no bound otherwise (a g that folds has less entropy). What bounds and
-    certificates use instead is, with e_0 the one that made z and e_1 .. e_K ~ N(0, I),
+    z = m + L x, x = g(e) + sigma eta. `linearised` gives the entropy by a first-order expansion of g, which
+    `objectives.LinearisedElbo` trains with; it is exact for an affine g, and no bound otherwise (a g that folds has
+    less entropy). What bounds and certificates use instead is, with e_0 the one that made z and e_1 .. e_K ~ N(0, I),
 
         log r = log 1/(K+1) sum_{j=0..K} N(z; g(e_j), sigma^2),   E[log r | z] >= log q(z):
 
     honest, and loose unless sigma is as large as the distance between K draws: a small sigma is not certified.
 
-    `mean`, `scale_tril`: m and L, not trained. `linear`, `shift`: A, shape (d, k), or None, and b. `sigma`: in
-    units of L, not trained. `num_auxiliary`: K.
+    `mean`, `scale_tril`: m and L, not trained. `generator`: g, a `DenseGenerator`, `MatrixNetworks`, or a `Generator`
+    of your own. `sigma`: in units of L, not trained. `num_auxiliary`: K.
 
     Source: Uppal, Stensbo-Smidt, Boomsma and Frellsen (2023), Implicit variational inference for high-dimensional
     posteriors; the bound: Yin and Zhou (2018), Molchanov et al. (2019).
@@ -43,9 +44,7 @@ class Implicit(Augmented):
 
     mean: Float[Array, " d"]
     scale_tril: Float[Array, "d d"]
-    linear: Float[Array, "d k"] | None
-    shift: Float[Array, " d"]
-    network: Any  # a Network, or MatrixNetworks
+    generator: Generator
     sigma: Float[Array, ""]
     num_auxiliary: int = eqx.field(static=True)
 
@@ -56,7 +55,7 @@ class Implicit(Augmented):
     @property
     def size(self) -> int:
         """k, the number of latent variables."""
-        return self.network.size if self.linear is None else self.linear.shape[1]
+        return self.generator.size
 
     def partition(self) -> tuple["Implicit", "Implicit"]:
         """Whitening and sigma are not trained."""
@@ -66,9 +65,7 @@ class Implicit(Augmented):
 
     def generate(self, e: Float[Array, " k"]) -> Float[Array, " d"]:
         """g(e), in whitened coordinates."""
-        if self.linear is None:
-            return self.shift + self.network(e)
-        return self.shift + self.linear @ e + jax.tree.map(lambda a: a[0], self.network)(e, None)
+        return self.generator(e)
 
     def noise(self, key: PRNGKey) -> Noise:
         """Of the latent variable, the additive noise, and K further latent variables."""
@@ -91,14 +88,16 @@ class Implicit(Augmented):
         latents = jax.random.normal(key, (max(self.num_auxiliary, 1), self.size), self.mean.dtype)
         return self._mean_of(x, latents)
 
-    def linearised(self, eps: Noise) -> tuple[Float[Array, " d"], Float[Array, ""]]:
+    def linearised(
+        self, eps: Noise, half_log_det: Callable[[Map, Any, Any], Any] | None = None
+    ) -> tuple[Float[Array, " d"], Float[Array, ""]]:
         """z(eps) and minus its term of the linearised entropy, in nats.
 
-        The term is d/2 (1 + log 2 pi) + 1/2 log det(J J^T + sigma^2 I) + log det L, J = dg/de at e.
+        The term is d/2 (1 + log 2 pi) + 1/2 log det(J J^T + sigma^2 I) + log det L, J = dg/de at e. `half_log_det`: of
+        (g, e, sigma), what stands for the second summand; `linearised_log_det` where None.
         """
-        half_log_det = linearised_log_det(self.generate, eps[0], self.sigma)
-        d = self.dimension
-        return self.from_noise(eps), -0.5 * d * (1 + _LOG_2PI) - half_log_det - self._log_det()
+        half = (half_log_det or linearised_log_det)(self.generator, eps[0], self.sigma)
+        return self.from_noise(eps), -0.5 * self.dimension * (1 + _LOG_2PI) - half - self._log_det()
 
     def _place(self, x: Float[Array, " d"]) -> Float[Array, " d"]:
         return self.mean + jnp.tril(self.scale_tril) @ x
@@ -112,26 +111,20 @@ class Implicit(Augmented):
         return jax.nn.logsumexp(terms) - math.log(terms.shape[0]) - scale
 
     def config(self) -> dict[str, Any]:
-        if self.linear is None:
-            return {"dimension": self.dimension, "num_auxiliary": self.num_auxiliary, **self.network.config()}
-        weights = self.network.weights
-        sizes = {"size": self.linear.shape[1], "width": weights[0].shape[1], "depth": len(weights) - 1}
-        return {"dimension": self.dimension, "num_auxiliary": self.num_auxiliary, **sizes}
+        kind = next((name for name, cls in _KINDS.items() if type(self.generator) is cls), "unknown")
+        sizes = {"dimension": self.dimension, "num_auxiliary": self.num_auxiliary, "generator": kind}
+        return {**sizes, **self.generator.config()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Implicit":
         d = int(config["dimension"])
-        if "shapes" in config:
-            from jensen.families.matrix_networks import rebuilt
-
-            return rebuilt(config)
-        sizes = {name: int(config[name]) for name in ("size", "num_auxiliary", "width", "depth")}
-        return ImplicitBuilder(**sizes).build(jax.random.key(0), Gaussian(jnp.zeros(d), jnp.eye(d)))
+        # fits that were saved before generators had names are told apart by their sizes
+        kind = _KINDS[config.get("generator", "matrix products" if "shapes" in config else "dense")]
+        generator = kind.from_config(config, d)
+        return cls(jnp.zeros(d), jnp.eye(d), generator, jnp.ones(()), int(config["num_auxiliary"]))
 
 
-def linearised_log_det(
-    generate: Callable[[Float[Array, " k"]], Float[Array, " d"]], e: Float[Array, " k"], sigma: Any
-) -> Float[Array, ""]:
+def linearised_log_det(generate: Map, e: Float[Array, " k"], sigma: Any) -> Float[Array, ""]:
     """1/2 log det(J J^T + sigma^2 I_d), J = dg/de at e: what a linearised g adds to the entropy of d normal numbers.
 
     By the smaller of two determinants: log det = (d - k) log sigma^2 + log det(J^T J + sigma^2 I_k) for k <= d. Cost: k
@@ -145,37 +138,32 @@ def linearised_log_det(
     return 0.5 * jnp.linalg.slogdet(small)[1] + rest
 
 
-def check_settings(builder: Any, sizes: tuple[str, ...]) -> None:
-    """Raises `InputError` for sizes below 1, num_auxiliary or depth below 0, or sigma not positive."""
-    for name, least in (*((name, 1) for name in sizes), ("num_auxiliary", 0), ("depth", 0)):
-        if getattr(builder, name) < least:
-            raise InputError(f"{name} must be at least {least}, got {getattr(builder, name)}")
-    if not builder.sigma > 0:
-        raise InputError(f"sigma must be positive, got {builder.sigma}")
+def smallest_singular_log_det(
+    generate: Map, e: Float[Array, " k"], sigma: Any, starts: Float[Array, "m n"]
+) -> Float[Array, ""]:
+    """A lower bound of `linearised_log_det`: n/2 log(s^2 + sigma^2) + (d - n) log sigma, n = min(d, k).
 
+    s is the smallest of the n singular values of J = dg/de at e, by m steps of Lanczos' recursion on v -> J^T J v
+    (J J^T for k > d), a forward and a reverse derivative of g each. The gradient is that of |J v| with v held fixed,
+    which is the exact one. For m = n, and once the recursion has converged, the value is never above the determinant;
+    before that s is too large, by what the recursion has missed, and the value can be.
 
-class ImplicitBuilder(Builder):
-    """`Implicit` with `size` latent variables whose network begins as the affine map to the given Gaussian.
+    `starts`: m random vectors of length n, m <= n. Cost: m + 1 forward and m reverse derivatives, however large n.
 
-    With size = d it begins there, widened by sigma; with fewer, at its first `size` coordinates in the order of L.
-    `sigma`: sd of the noise, in units of the Gaussian's. `num_auxiliary`: K of the bound.
-
-    Raises `InputError` for size or width below 1, num_auxiliary or depth below 0, or sigma not positive.
+    Source: Uppal, Stensbo-Smidt, Boomsma and Frellsen (2023); the recursion: `_numerics.lanczos`.
     """
-
-    size: int = eqx.field(static=True, default=8)
-    sigma: Scalar = scalar_field(1e-2)
-    num_auxiliary: int = eqx.field(static=True, default=64)
-    width: int = eqx.field(static=True, default=64)
-    depth: int = eqx.field(static=True, default=2)
-
-    def __check_init__(self):
-        check_settings(self, ("size", "width"))
-
-    def build(self, key: PRNGKey, gaussian: Gaussian) -> Implicit:
-        d, k, real = gaussian.dimension, self.size, gaussian.mean.dtype
-        network = init_network(key, (k, *(self.width,) * self.depth, d), 1)
-        linear, sigma = jnp.eye(d, k, dtype=real), self.sigma.astype(real)
-        return Implicit(
-            gaussian.mean, gaussian.scale_tril, linear, jnp.zeros(d, real), network, sigma, self.num_auxiliary
-        )
+    d, k = jax.eval_shape(generate, e).shape[0], e.shape[0]
+    moving, held = jax.closure_convert(lambda e: generate(e), e)  # it hashes what it is given: a module cannot be
+    still: Any = lambda e: moving(e, *map(jax.lax.stop_gradient, held))  # noqa: E731
+    e = jax.lax.stop_gradient(e)
+    _, push = jax.linearize(still, e)
+    pull = jax.linear_transpose(push, e)
+    if k <= d:
+        v = smallest_eigenvector(lambda v: pull(push(v))[0], starts)
+        _, image = jax.jvp(generate, (e,), (v,))
+    else:
+        v = smallest_eigenvector(lambda u: push(pull(u)[0]), starts)
+        (image,) = jax.vjp(generate, e)[1](v)
+    n = min(d, k)
+    rest = (d - n) * jnp.log(sigma) if n < d else 0.0
+    return 0.5 * n * jnp.log(image @ image + sigma**2) + rest

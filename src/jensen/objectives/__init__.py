@@ -7,7 +7,7 @@ from jensen.objectives.f_divergence import FDivergence
 from jensen.objectives.forward_kl import ForwardChi, ForwardKL
 from jensen.objectives.generators import Generator
 from jensen.objectives.importance_weighted import ImportanceWeighted
-from jensen.objectives.linearised_elbo import LinearisedElbo
+from jensen.objectives.linearised_elbo import LinearisedElbo, SingularValueElbo
 from jensen.objectives.loss_calibrated import LossCalibrated, bayes_action
 from jensen.objectives.maximum_likelihood import MaximumLikelihood, PathMaximumLikelihood
 from jensen.objectives.negative_elbo import NegativeElbo
@@ -30,6 +30,7 @@ __all__ = [
     "NegativeElbo",
     "PathMaximumLikelihood",
     "Renyi",
+    "SingularValueElbo",
     "TemperedElbo",
     "ThermodynamicObjective",
     "bayes_action",

@@ -1,5 +1,6 @@
 """Any f-divergence of the posterior from q."""
 
+import math
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -8,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jensen.core import GradientEstimator, InputError
+from jensen.core import GradientEstimator, InputError, Scalar
+from jensen.core.fields import as_scalar
 from jensen.gradient_estimators import DoublyReparameterised
-from jensen.objectives._of_log_weights import OfLogWeights, check_weights, log_mean_exp
+from jensen.objectives._of_log_weights import OfLogWeights, check_setting, check_weights, log_mean_exp
 from jensen.objectives.generators import FORWARD_KL, Generator
 
 GRID = np.geomspace(1e-3, 1e3, 41)
@@ -25,7 +27,12 @@ class FDivergence(OfLogWeights):
     `DoublyReparameterised` or `PathGradient` a draw has the weight h(r) = f''(r) r^2 up to O(1/K): forward KL and
     Pearson's chi^2 weigh draws where p is under-represented, reverse KL weighs all alike. No bound on the evidence.
 
-    Raises `InputError` if f is not convex or not finite on [1e-3, 1e3], for K < 2, or with `StickingTheLanding`.
+    `log_evidence`: log Z where it is known, as of a density that is normalised: r is then exact, value and gradient are
+    without bias, and mass of p that no draw comes near counts. Where it is estimated from the same draws, a q that has
+    settled on one of several modes looks as good as one that has them all.
+
+    Raises `InputError` if f is not convex or not finite on [1e-3, 1e3], for K < 2 (1 where the evidence is
+    given), with `StickingTheLanding`, or for an evidence that is not finite.
 
     Source: Csiszar (1967); the weights h: Xu, Nie and Vahdat (2025).
     """
@@ -34,13 +41,16 @@ class FDivergence(OfLogWeights):
     f: Any = eqx.field(static=True, default=FORWARD_KL)
     num_weights: int = eqx.field(static=True, default=32)
     estimator: GradientEstimator = DoublyReparameterised(num_draws=2)
+    log_evidence: Scalar | None = eqx.field(default=None, converter=lambda v: None if v is None else as_scalar(v))
 
     def __check_init__(self):
-        check_weights(self, least=2)
+        check_weights(self, least=2 if self.log_evidence is None else 1)
+        if self.log_evidence is not None:
+            check_setting("log_evidence", self.log_evidence, math.isfinite, "finite")
         _check_convex(self.f)
 
     def phi(self, log_w: Float[Array, " k"]) -> Float[Array, ""]:
-        log_r = log_w - log_mean_exp(log_w)
+        log_r = log_w - (log_mean_exp(log_w) if self.log_evidence is None else self.log_evidence)
         values = self.f.of_log(log_r) if isinstance(self.f, Generator) else jax.vmap(self.f)(jnp.exp(log_r))
         return jnp.mean(values) - self.f(jnp.ones((), log_r.dtype))
 
