@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -74,3 +75,29 @@ def test_settings_of_one_value_share_their_array_and_no_other():
         assert not array.weak_type
         np.testing.assert_array_equal(array, np.asarray(value, jnp.result_type(float)))
         assert np.signbit(array) == np.signbit(np.asarray(value, jnp.result_type(float)))
+
+
+def test_a_protocol_that_extends_another_is_still_met():
+    from jensen.core.target import Noisy, NoisyInOrder
+
+    class Whole(eqx.Module):
+        space: Any = None
+        exact: Any = None
+
+        def realise(self, key):
+            return self
+
+        def realise_at(self, stream, t):
+            return self
+
+    class Unordered(eqx.Module):
+        space: Any = None
+        exact: Any = None
+
+        def realise(self, key):
+            return self
+
+    for _ in range(2):
+        assert isinstance(Whole(), Noisy)
+        assert isinstance(Whole(), NoisyInOrder)
+        assert not isinstance(Unordered(), NoisyInOrder)

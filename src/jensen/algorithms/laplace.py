@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jensen._numerics.newton import Climb, ended, newton_step, start_climb
+from jensen._numerics.newton import ALL, Climb, ended, newton_step, start_climb
 from jensen.core import (
     Algorithm,
     Clock,
@@ -21,6 +21,7 @@ from jensen.core import (
     Space,
     Step,
     StopCode,
+    at_once,
     finite_starts,
     make_step,
     scalar_field,
@@ -72,7 +73,8 @@ class Laplace(Algorithm):
         return LaplaceState(jax.vmap(start_climb)(points), jnp.full(self.num_starts, 1e30, points.dtype))
 
     def step(self, key: PRNGKey, state: LaplaceState, target: Any, clock: Clock) -> tuple[LaplaceState, Step]:
-        climbs, decrement = jax.vmap(lambda c: newton_step(target.log_density, c))(state.climbs)
+        each = -(-at_once(target, ALL) // self.num_starts)
+        climbs, decrement = jax.vmap(lambda c: newton_step(target.log_density, c, each))(state.climbs)
         # in single precision rounding alone leaves a decrement of about a hundredth
         floor = 30 * jnp.sqrt(jnp.finfo(decrement.dtype).eps)
         tolerance = jnp.maximum(self.tolerance, floor).astype(decrement.dtype)

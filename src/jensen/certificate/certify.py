@@ -37,6 +37,7 @@ from jensen.core import (
     Posterior,
     PRNGKey,
     WeightedPosterior,
+    at_once,
     check_key,
     in_batches,
     merge,
@@ -169,7 +170,7 @@ def certify_weights(posterior: Posterior, weights: Weights, q: Any, modes: Modes
 
 @Compiled
 def _log_density(target: Any, z: Float[Array, "n d"]) -> Float[Array, " n"]:
-    return in_batches(target.log_density, z, 250)
+    return in_batches(target.log_density, z, at_once(target, 250))
 
 
 def _point_check() -> Check:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jensen.certificate._pareto import smooth
 from jensen.certificate.weights import khat_threshold
-from jensen.core import Compiled, Density, InputError, PRNGKey, check_key, in_batches
+from jensen.core import Compiled, Density, InputError, PRNGKey, at_once, check_key, in_batches
 from jensen.families import (
     Bijective,
     Builder,
@@ -112,7 +112,7 @@ def _concentrated(key: PRNGKey, family: Any, train: Float[Array, "n d"], tempera
 @Compiled
 def _evaluate(phi: Density, target: Any, z: Float[Array, "n d"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     both = lambda z: (phi.log_prob(z), target.log_density(z))  # noqa: E731
-    return in_batches(both, z, 500)
+    return in_batches(both, z, at_once(target, 500))
 
 
 def _summary(log_ratio: np.ndarray, num_chains: int, phi: Density) -> EvidenceEstimate:

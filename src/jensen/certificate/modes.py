@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jensen._numerics.newton import Climb, ended, newton_step, start_climb
-from jensen.core import Check, Compiled, PRNGKey, spread
+from jensen._numerics.newton import ALL, Climb, ended, newton_step, start_climb
+from jensen.core import Check, Compiled, PRNGKey, at_once, spread
 from jensen.families import Augmented
 
 MAX_DIMENSION = 200  # Hessians of more coordinates are too dear for a check
@@ -66,6 +66,7 @@ def climb(target: Any, starts: Float[Array, "k d"]) -> Modes:
     """Damped Newton from these starts."""
     climbs = jax.vmap(start_climb)(spread(starts))
     decrements = jnp.full(starts.shape[0], jnp.inf, starts.dtype)
+    each = -(-at_once(target, ALL) // len(starts))
 
     def go_on(carry: Any) -> Bool[Array, ""]:
         i, climbs, decrements = carry
@@ -73,7 +74,7 @@ def climb(target: Any, starts: Float[Array, "k d"]) -> Modes:
 
     def body(carry: Any) -> Any:
         i, climbs, _ = carry
-        return i + 1, *jax.vmap(lambda c: newton_step(target.log_density, c))(climbs)
+        return i + 1, *jax.vmap(lambda c: newton_step(target.log_density, c, each))(climbs)
 
     _, climbs, decrements = jax.lax.while_loop(go_on, body, (jnp.zeros((), jnp.int32), climbs, decrements))
     return modes_of(climbs, decrements)

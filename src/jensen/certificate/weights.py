@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jensen.certificate._pareto import smooth
-from jensen.core import Certificate, Check, Compiled, Density, PRNGKey, at_step, in_batches
+from jensen.core import Certificate, Check, Compiled, Density, PRNGKey, at_once, at_step, in_batches
 
 NUM_DRAWS = 4000
 BATCH = 100  # draws of one importance-weighted bound
@@ -46,7 +46,7 @@ class Weights(eqx.Module):
 @Compiled
 def _draw(key: PRNGKey, q: Density, target: Any, num_draws: int) -> tuple[Array, Array]:
     z, log_q = jax.vmap(q.sample_and_log_prob)(jax.random.split(key, num_draws))
-    return z, in_batches(target.log_density, z, 500) - log_q
+    return z, in_batches(target.log_density, z, at_once(target, 500)) - log_q
 
 
 def summarise(z: np.ndarray, log_ratio: np.ndarray) -> Weights:

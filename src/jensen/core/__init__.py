@@ -1,7 +1,7 @@
 """The protocol: spaces, targets, families, objectives, algorithms, posteriors, certificates. Nothing here infers."""
 
 from jensen.core.algorithm import Algorithm, Clock, InTurns, Step, StopCode, make_step
-from jensen.core.batching import in_batches
+from jensen.core.batching import at_once, in_batches
 from jensen.core.certificate import Certificate, Check, merge
 from jensen.core.compiled import Compiled, Form
 from jensen.core.errors import (
@@ -97,6 +97,7 @@ __all__ = [
     "Variable",
     "WeightedPosterior",
     "as_scalar",
+    "at_once",
     "at_step",
     "beginning",
     "by_columns",

@@ -6,7 +6,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jensen.core.compiled import widest_factorisation
 from jensen.core.parallel import spread
+
+LARGEST = 2**25  # numbers in the matrices that log densities factorise side by side: 256 MiB in double precision
+
+
+def at_once(target: Any, most: int) -> int:
+    """How many evaluations of the log density may run side by side, `most` at most.
+
+    A Gaussian process of n rows holds n^2 numbers for each, several times: 500 of 1,000 rows would be tens of GiB.
+    """
+    return max(1, min(most, LARGEST // max(widest_factorisation(target) ** 2, 1)))
 
 
 def in_batches(fn: Callable[[Any], Any], rows: Any, size: int) -> Any:

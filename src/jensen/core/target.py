@@ -14,16 +14,16 @@ from jensen.core.random import PRNGKey
 from jensen.core.remembered import Remembered
 from jensen.core.space import Space
 
+_FULFILLED: dict[type, Remembered] = {}  # beside the protocols: what a class holds counts as a part of its protocol
+
 
 class _Offer(type(Protocol)):
     """The class of protocols that a loop asks for again and again: each object is looked through once."""
 
-    def __init__(cls, *args: Any):
-        super().__init__(*args)
-        cls._fulfilled = Remembered(super().__instancecheck__)
-
     def __instancecheck__(cls, instance: Any) -> bool:
-        return cls._fulfilled(instance)
+        if cls not in _FULFILLED:
+            _FULFILLED[cls] = Remembered(super().__instancecheck__)
+        return _FULFILLED[cls](instance)
 
 
 class Target(eqx.Module):

@@ -86,7 +86,7 @@ class NumPyroTarget(Target):
     observed_names: tuple[str, ...] = eqx.field(static=True, default=())
 
     def log_density(self, z: Float[Array, " d"]) -> Float[Array, ""]:
-        return _log_density(self, z)
+        return sum(self.site_terms(z).values(), start=jnp.zeros((), z.dtype))
 
     def site_terms(self, z: Float[Array, " d"]) -> dict[str, Float[Array, ""]]:
         """log density of each site at z (with the log Jacobian of its own bijection), by name."""
@@ -133,12 +133,6 @@ class NumPyroTarget(Target):
         terms = eqx.filter_jit(lambda target, z: target.site_terms(z))(self, z)
         bad = {name: float(v) for name, v in terms.items() if not np.isfinite(v)}
         return ", ".join(f"site {name!r} has log density {v}" for name, v in bad.items())
-
-
-@eqx.filter_jit
-def _log_density(target: NumPyroTarget, z: Float[Array, " d"]) -> Float[Array, ""]:
-    """Jitted so that one trace of the model serves all programs of a run."""
-    return sum(target.site_terms(z).values(), start=jnp.zeros((), z.dtype))
 
 
 def _log_prob(site: dict[str, Any], relaxed: bool) -> Array:
