@@ -82,15 +82,16 @@ def measure(
             made = diffusion.distil(
                 key_students, start, target, f=f, steps=steps, learning_rate=1e-3, width=WIDTH, progress=False
             )
-            samples[_short(f)] = np.asarray(_sample(key_draws, made.student, n), float)
+            samples[short_name(f)] = np.asarray(_sample(key_draws, made.student, n), float)
     return {name: judge.scores(X) for name, X in samples.items()}
 
 
-def _short(f: Any) -> str:
+def short_name(f: Any) -> str:
+    """A divergence's name without its other names."""
     return f.name.split(",")[0].split(" (")[0]
 
 
-def students(figure: Path | None, seeds: int = 3, teacher_steps: int = 4000, steps: int = 2000) -> list[Claim]:
+def digit_students(figure: Path | None, seeds: int = 3, teacher_steps: int = 4000, steps: int = 2000) -> list[Claim]:
     """Seven students of the first seed's teacher, three of the others'; `figure`: where rows of samples are drawn."""
     samples: dict[str, np.ndarray] = {}
     found = [measure(0, generators.GENERATORS, samples, teacher_steps, steps)]
@@ -101,7 +102,7 @@ def students(figure: Path | None, seeds: int = 3, teacher_steps: int = 4000, ste
     teacher, begun = mean("teacher", "coverage"), mean("start", "precision")
     where, claims = f"{PAPER}, distillation of diffusion models with a discriminator's ratio", []
     for f in generators.GENERATORS:
-        name, seen = _short(f), "mean of three seeds" if f in THREE else "one seed"
+        name, seen = short_name(f), "mean of three seeds" if f in THREE else "one seed"
         runs = found if f in THREE else found[:1]
         coverage = float(np.mean([run[name]["coverage"] for run in runs]))
         claims.append(
@@ -114,8 +115,8 @@ def students(figure: Path | None, seeds: int = 3, teacher_steps: int = 4000, ste
                 coverage > 0.75 * teacher,
             )
         )
-    precise = min(mean(_short(f), "precision") for f in THREE)
-    classes = min(run[_short(f)]["classes"] for run in found for f in THREE)
+    precise = min(mean(short_name(f), "precision") for f in THREE)
+    classes = min(run[short_name(f)]["classes"] for run in found for f in THREE)
     words = "Precision of one step, the least of reverse KL, Jensen-Shannon and forward KL, against where they began"
     claims += [
         Claim(words, where, precise, "> baseline", begun, precise > begun),
@@ -133,12 +134,12 @@ def students(figure: Path | None, seeds: int = 3, teacher_steps: int = 4000, ste
 
 def _against(found: list[dict[str, Scores]], f: Any) -> Claim:
     """Coverage against reverse KL's, paired by seed."""
-    reverse = np.array([run[_short(THREE[0])]["coverage"] for run in found])
-    ours = np.array([run[_short(f)]["coverage"] for run in found])
+    reverse = np.array([run[short_name(THREE[0])]["coverage"] for run in found])
+    ours = np.array([run[short_name(f)]["coverage"] for run in found])
     error = float((ours - reverse).std(ddof=1) / np.sqrt(len(found)))
     higher = float(ours.mean()) > float(reverse.mean())
     return Claim(
-        f"Coverage by {_short(f)} against reverse KL, mean of {len(found)} seeds (s.e. of the difference {error:.3f})",
+        f"Coverage by {short_name(f)} against reverse KL, {len(found)} seeds (s.e. of the difference {error:.3f})",
         f"{PAPER}, mode coverage",
         float(ours.mean()),
         "> baseline",

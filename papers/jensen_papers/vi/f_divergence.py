@@ -26,6 +26,7 @@ from jensen.families import Affine, Coupling, DiagonalGaussian, FlowBuilder, Gau
 from jensen.gradient_estimators import DoublyReparameterised
 from jensen.objectives import FDivergence, generators
 from jensen_papers.result import Claim, Result
+from jensen_papers.vi._digit_students import digit_students, short_name
 
 PAPER = "Xu et al. (2025)"
 GRID = np.linspace(-24.0, 24.0, 24_001)
@@ -45,9 +46,7 @@ def reproduce(full: bool = False, figure: Path | None = None) -> Result:
         if full:
             claims += _ring()
     if full:
-        from jensen_papers.vi import _digit_students as digit_students
-
-        claims += digit_students.students(figure)
+        claims += digit_students(figure)
     if figure is not None:
         _draw(students, figure)
     return Result("P264", "f-divergence", time.perf_counter() - began, tuple(claims))
@@ -167,7 +166,7 @@ def _held(f: Any, seed: int) -> int:
 def _ring(seeds: int = 3) -> list[Claim]:
     """How many of eight modes flows hold that begin on one of them: the fewest over starts."""
     three = (generators.REVERSE_KL, generators.JENSEN_SHANNON, generators.FORWARD_KL)
-    fewest = {_short(f): min(_held(f, seed) for seed in range(seeds)) for f in three}
+    fewest = {short_name(f): min(_held(f, seed) for seed in range(seeds)) for f in three}
     where, reverse = f"{PAPER}, mode coverage", fewest["reverse KL"]
     words = (
         f"Modes of a ring of eight, each within a factor of two, of a {{}} flow begun on one: fewest of {seeds} starts"
@@ -177,10 +176,6 @@ def _ring(seeds: int = 3) -> list[Claim]:
         for name in ("Jensen-Shannon", "forward KL")
     ]
     return [*covering, Claim(words.format("reverse KL"), where, reverse, "< 8", None, reverse < MODES)]
-
-
-def _short(f: Any) -> str:
-    return f.name.split(",")[0].split(" (")[0]
 
 
 def _draw(students: dict[str, DiagonalGaussian], path: Path) -> None:

@@ -48,14 +48,12 @@ def some_rows(model: GaussianRegression, tree: Any, x: np.ndarray, y: np.ndarray
         few = max(FEW, SHARE * len(getattr(model.features, "z", ())))
         blocks = num_blocks(len(model.y))
         some = -(-few * blocks // len(model.y))
-        return (
-            eqx.tree_at(lambda m: m.blocks, model, jnp.asarray(some, jnp.int32)) if some <= blocks / 2 else None
-        ), 1.0
+        seen = eqx.tree_at(lambda m: m.blocks, model, jnp.asarray(some, jnp.int32))
+        return (seen if some <= blocks / 2 else None), 1.0
     if isinstance(model, Kalman) and len(x) > 4 * STRETCH:
-        kind, rows = "state_space", stretch(x, STRETCH)
-    elif isinstance(model, Exact) and np.sum(model.present) / 2 > PROBED:
-        kind, rows = "exact", np.random.default_rng(seed).choice(len(x), PROBED, replace=False)
-    else:
-        return None, 1.0
-    rounding = float(getattr(model, "rounding", 0.0))
-    return represented(kind, tree, x[rows], y[rows], None, rounding), len(x) / len(rows)
+        rows = stretch(x, STRETCH)
+        return represented("state_space", tree, x[rows], y[rows], None), len(x) / len(rows)
+    if isinstance(model, Exact) and np.sum(model.present) / 2 > PROBED:
+        rows = np.random.default_rng(seed).choice(len(x), PROBED, replace=False)
+        return represented("exact", tree, x[rows], y[rows], None, float(model.rounding)), len(x) / len(rows)
+    return None, 1.0
